@@ -1,0 +1,1 @@
+"""The neuroevolution potential: model, descriptors, energies and forces, projections, training."""
