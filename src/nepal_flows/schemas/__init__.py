@@ -1,0 +1,47 @@
+"""The documents that are stored, one class a kind."""
+
+from nepal_flows.schemas.base import BlobRef, Cost, Document, Errors, Part, Role
+from nepal_flows.schemas.campaign import (
+    Calibration,
+    CalibrationBin,
+    CampaignDoc,
+    CampaignState,
+    Certificate,
+    ConditionVerdict,
+    EndState,
+    IterationDoc,
+    Phase,
+    ValidationDoc,
+)
+from nepal_flows.schemas.exploration import ExplorationDoc, Outcome, SelectedFrame, SelectionDoc
+from nepal_flows.schemas.label import Ancestry, Attempt, LabelDoc
+from nepal_flows.schemas.model import ActiveSetDoc, ElementCoverage, TrainingDoc
+
+__all__ = [
+    "ActiveSetDoc",
+    "Ancestry",
+    "Attempt",
+    "BlobRef",
+    "Calibration",
+    "CalibrationBin",
+    "CampaignDoc",
+    "CampaignState",
+    "Certificate",
+    "ConditionVerdict",
+    "Cost",
+    "Document",
+    "ElementCoverage",
+    "EndState",
+    "Errors",
+    "ExplorationDoc",
+    "IterationDoc",
+    "LabelDoc",
+    "Outcome",
+    "Part",
+    "Phase",
+    "Role",
+    "SelectedFrame",
+    "SelectionDoc",
+    "TrainingDoc",
+    "ValidationDoc",
+]

@@ -1,0 +1,141 @@
+"""A campaign: its state, one verdict per iteration, and the certificate."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from nepal_flows.schemas.base import BlobRef, Cost, Document, Errors, Part
+from nepal_flows.schemas.model import ElementCoverage
+
+EndState = Literal["converged", "budget_exhausted", "stalled", "failed", "stopped"]
+Phase = Literal["seed", "loop", "confirmation"]
+
+
+class CampaignState(Part):
+    """All that the loop hands to its next iteration."""
+
+    campaign_id: str
+    iteration: int = Field(0, description="The iteration to run next, from 0.")
+    phase: Phase = "loop"
+    n_clean_rounds: int = Field(0, description="Clean rounds running.")
+    previous_model_key: str | None = None
+
+
+class ConditionVerdict(Part):
+    """How one condition did in one round."""
+
+    condition: str
+    is_extreme: bool
+    is_clean: bool
+    reasons: list[str] = Field(default_factory=list, description="Why it is not clean.")
+    n_runs: int
+    requested_steps: int
+    finished_steps: int
+    n_checks: int
+    n_windows: int
+    n_exceeded_windows: int
+    exceedance: float = Field(description="Share of windows with a check above gamma_low.")
+    exceedance_upper_95: float = Field(description="Clopper-Pearson upper bound at 95 %.")
+    allowance: float
+    gamma_max: float
+    gamma_median: float
+    new_label_errors: Errors | None = None
+    training_errors: Errors | None = None
+
+
+class CalibrationBin(Part):
+    """True force errors of the atoms whose grade lies in one bin."""
+
+    gamma_from: float
+    gamma_to: float | None
+    n_atoms: int
+    force_rmse_meV_per_A: float
+    force_p99_meV_per_A: float
+    force_max_meV_per_A: float
+
+
+class Calibration(Part):
+    """Grade against true error, on frames the model had not seen."""
+
+    bins: list[CalibrationBin]
+    n_atoms: int
+    share_called_safe: float | None = None
+    largest_error_called_safe_meV_per_A: float | None = None
+    spearman: float | None = None
+
+
+class Certificate(Part):
+    """What was shown about the delivered model, condition by condition, and what was not."""
+
+    model_sha256: str
+    gamma_low: float
+    conditions: list[ConditionVerdict]
+    coverage: list[ElementCoverage]
+    calibration: Calibration | None = None
+    training_errors: Errors
+    holdout_errors: Errors | None = None
+    largest_error_called_safe_meV_per_A: float | None = None
+    not_covered: list[str]
+
+
+class IterationDoc(Document):
+    """One iteration: its model, what exploration found, what was labelled, the verdict."""
+
+    kind: ClassVar[str] = "iteration"
+
+    phase: Phase
+    model_key: str
+    model_sha256: str
+    active_set_key: str
+    exploration_keys: list[str]
+    selection_key: str
+    label_keys: list[str] = Field(description="Labels made in this iteration.")
+    n_labels_total: int = Field(description="All labels of the campaign so far, failures too.")
+    n_labels_training: int
+    n_labels_holdout: int
+    n_labels_failed: int
+    n_atoms_labelled: int
+    conditions: list[ConditionVerdict]
+    coverage: list[ElementCoverage]
+    training_errors: Errors
+    new_label_errors: Errors | None = None
+    holdout_errors: Errors | None = None
+    calibration: Calibration | None = None
+    checks: dict[str, bool] = Field(description="Every criterion of convergence, by name.")
+    reasons: list[str] = Field(description="What is still missing, in sentences.")
+    is_clean: bool
+    n_clean_rounds: int
+    end_state: EndState | None = Field(None, description="Set on the last iteration.")
+    certificate: Certificate | None = None
+    costs: dict[str, Cost] = Field(default_factory=dict, description="By stage.")
+
+
+class ValidationDoc(Document):
+    """Errors of a model on trajectories of the teacher that no training has seen."""
+
+    kind: ClassVar[str] = "validation"
+
+    model_sha256: str
+    seed: int
+    errors: Errors
+    errors_by_condition: dict[str, Errors]
+    parity: BlobRef | None = Field(None, description="Frames with both forces (frames.npz).")
+    cost: Cost = Field(default_factory=Cost)
+
+
+class CampaignDoc(Document):
+    """A campaign as it was asked for, and where it stands."""
+
+    kind: ClassVar[str] = "campaign"
+
+    name: str
+    settings: dict[str, Any] = Field(description="The campaign file, complete with defaults.")
+    identity: str = Field(description="Hash of what may not change while it runs.")
+    structures: BlobRef = Field(description="Starting structures (frames.npz).")
+    structure_names: list[str]
+    end_state: EndState | None = None
+    end_reasons: list[str] = Field(default_factory=list)
+    final_model_key: str | None = None
+    n_iterations: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,69 @@
+"""A trained model, and the active set that belongs to it."""
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from nepal_flows.schemas.base import BlobRef, Cost, Document, Errors, Part
+
+
+class TrainingDoc(Document):
+    """A trained model; its key is the model key (data set, settings, seed, trainer)."""
+
+    kind: ClassVar[str] = "model"
+
+    model_sha256: str = Field(description="SHA-256 of nep.txt: what active sets are bound to.")
+    model: BlobRef = Field(description="nep.txt.")
+    nep_in: BlobRef = Field(description="nep.in that describes it.")
+    history: BlobRef = Field(description="loss.out.")
+    dataset: BlobRef = Field(description="The training frames (frames.npz).")
+    dataset_key: str = Field(description="Hash of ordered label keys and weights.")
+    n_structures: int
+    n_atoms: int
+    elements: list[str]
+    trainer: str = Field(description="native, nep ...")
+    settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int
+    stage: str = Field("loop", description="loop (short fits) or final (the long fit).")
+    parent_model_sha256: str | None = Field(None, description="Model it was warm-started from.")
+    reference_energies_eV: dict[str, float] = Field(
+        default_factory=dict,
+        description="Per-element energies subtracted before training: nep.txt predicts E - sum.",
+    )
+    training_errors: Errors
+    training_errors_by_condition: dict[str, Errors] = Field(default_factory=dict)
+    new_label_errors: dict[str, Errors] = Field(
+        default_factory=dict,
+        description="Errors of the previous model on the labels new to this set, by condition.",
+    )
+    holdout_errors: Errors | None = None
+    best_step: int | None = Field(None, description="Step whose parameters were kept.")
+    cost: Cost = Field(default_factory=Cost)
+
+
+class ElementCoverage(Part):
+    """How well one element's environments are spanned."""
+
+    element: str
+    n_rows: int = Field(description="Training environments of the element.")
+    n_distinct_rows: int = Field(description="... that differ (symmetric cells repeat rows).")
+    n_projection: int = Field(description="Length d of b.")
+    rank: int = Field(description="Numerical rank at rcond.")
+    rank_before_last_batch: int | None = Field(None, description="Rank without the newest frames.")
+    is_saturated: bool = Field(description="The last batch raised the rank by at most 2 %.")
+    log_determinant: float | None = Field(None, description="ln |det| of the whitened active rows.")
+    largest_training_grade: float = Field(description="Largest grade of any training row.")
+    out_of_span_scale: float | None = Field(None, description="eps_t of the padding columns.")
+
+
+class ActiveSetDoc(Document):
+    """The active set of one model; its key is the model's hash and the variant."""
+
+    kind: ClassVar[str] = "active_set"
+
+    model_sha256: str
+    variant: str
+    rcond: float
+    active_set: BlobRef = Field(description="Compressed master (active_set.npz).")
+    coverage: list[ElementCoverage]
+    cost: Cost = Field(default_factory=Cost)
