@@ -1,0 +1,56 @@
+"""The campaign file: its model, defaults, plan and forecast."""
+
+from nepal_flows.campaign.exploration import (
+    CellChoice,
+    Condition,
+    ConfirmationSection,
+    ExplorationSection,
+    GateSection,
+    Mix,
+    SeedsSection,
+    Stage,
+    Start,
+    TeacherRun,
+    ValidationSection,
+)
+from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels, KPoints
+from nepal_flows.campaign.model import (
+    ActiveSetSection,
+    BudgetSection,
+    Campaign,
+    ConvergenceSection,
+    ModelSection,
+    ResourcesSection,
+    SelectionSection,
+    StructureFile,
+    TrainingSection,
+    ZblSection,
+)
+
+__all__ = [
+    "ActiveSetSection",
+    "AseLabels",
+    "BudgetSection",
+    "Campaign",
+    "CellChoice",
+    "Condition",
+    "ConfirmationSection",
+    "ConvergenceSection",
+    "Cp2kLabels",
+    "EspressoLabels",
+    "ExplorationSection",
+    "GateSection",
+    "KPoints",
+    "Mix",
+    "ModelSection",
+    "ResourcesSection",
+    "SeedsSection",
+    "SelectionSection",
+    "Stage",
+    "Start",
+    "StructureFile",
+    "TeacherRun",
+    "TrainingSection",
+    "ValidationSection",
+    "ZblSection",
+]

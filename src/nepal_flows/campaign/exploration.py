@@ -1,0 +1,323 @@
+"""Sections that make structures: seeds, exploration, confirmation, validation."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from nepal_flows.campaign.section import (
+    Name,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Section,
+    Share,
+    Symbol,
+    Temperature,
+)
+from nepal_flows.core.elements import atomic_number
+
+CellMode = Literal["supercell", "folded", "hnf"]
+
+
+class Mix(Section):
+    """A substitutional alloy: its sites are filled at random."""
+
+    elements: tuple[Symbol, ...] = Field(
+        min_length=2,
+        description="Sites that hold one of these elements are filled again at random.",
+    )
+    fractions: Literal["random"] | tuple[NonNegative, ...] = Field(
+        "random",
+        description="Shares of the elements, in their order; `random` draws a new composition, "
+        "uniformly among all, for every structure.",
+    )
+
+    @model_validator(mode="after")
+    def _fractions_fit(self) -> "Mix":
+        if len(set(self.elements)) != len(self.elements):
+            raise ValueError("`elements` names an element twice")
+        if self.fractions != "random":
+            if len(self.fractions) != len(self.elements):
+                raise ValueError(
+                    f"`fractions` has {len(self.fractions)} values, `elements` {len(self.elements)}"
+                )
+            if abs(sum(self.fractions) - 1.0) > 1e-6:
+                raise ValueError(f"`fractions` add up to {sum(self.fractions):g}, not 1")
+        return self
+
+
+class CellChoice(Section):
+    """How large a cell is made of a starting structure, and of which shape."""
+
+    n_atoms: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+        None,
+        description="Atoms to aim at (before vacancies): the whole number of unit cells that comes "
+        "nearest. Two numbers are a range from which every structure draws.",
+    )
+    supercell: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        None, description="Repeats along the structure's own cell vectors, instead of `n_atoms`."
+    )
+    mode: CellMode = Field(
+        "supercell",
+        description="Shape for `n_atoms`: `supercell` is the most cube-like cell, `folded` a "
+        "diagonal multiple p x q x r with p, q, r in 1, 2, 4 (k-point grids fold onto each other), "
+        "`hnf` a random cell shape (Hermite normal form), drawn anew every time.",
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "CellChoice":
+        if self.n_atoms is not None and self.supercell is not None:
+            raise ValueError("give `n_atoms` or `supercell`, not both")
+        if isinstance(self.n_atoms, tuple) and self.n_atoms[0] > self.n_atoms[1]:
+            raise ValueError(f"`n_atoms` {list(self.n_atoms)} must be a range [smallest, largest]")
+        if self.supercell is not None and self.mode != "supercell":
+            raise ValueError(f"mode `{self.mode}` chooses the cell itself: give `n_atoms` instead")
+        return self
+
+
+class SeedsSection(CellChoice):
+    """The structures that are labelled before the first model exists."""
+
+    n: NonNegativeInt = Field(8, description="Number of seeds; 0 when labels are imported.")
+    structures: tuple[int | str, ...] | None = Field(
+        None, description="Starting structures to use, by name or index, in turn; all by default."
+    )
+    n_atoms: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+        32, description="Atoms to aim at; two numbers are a range."
+    )
+    rattle_A: tuple[NonNegative, NonNegative] = Field(
+        (0.03, 0.15),
+        description="Standard deviation of the random displacements, from the first seed to the "
+        "last (hot seeds teach what crystals cannot).",
+    )
+    volume_strain: NonNegative = Field(
+        0.04, lt=0.5, description="Largest relative change of volume, drawn uniformly."
+    )
+    shear_strain: NonNegative = Field(
+        0.02, lt=0.5, description="Standard deviation of every strain component, volume kept."
+    )
+    vacancy_probability: Share = Field(
+        0.0, description="Chance that one atom is missing, in cells of eight atoms or more."
+    )
+    mix: Mix | None = Field(None, description="Random occupation, for alloys.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _supercell_replaces_default(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("supercell") is not None and "n_atoms" not in data:
+            return {**data, "n_atoms": None}
+        return data
+
+    @model_validator(mode="after")
+    def _sizes_ordered(self) -> "SeedsSection":
+        if self.rattle_A[0] > self.rattle_A[1]:
+            raise ValueError(f"`rattle_A` {list(self.rattle_A)} must be [smallest, largest]")
+        return self
+
+
+class Start(CellChoice):
+    """Where the runs of one condition begin; drawn anew for every replica and round."""
+
+    structure: int | str = Field(0, description="Starting structure, by name or index.")
+    volume_factor: Positive = Field(1.0, description="Volume over that of the structure.")
+    strain: NonNegative = Field(
+        0.0, lt=0.5, description="Standard deviation of a random strain (full tensor, volume kept)."
+    )
+    rattle_A: NonNegative = Field(0.02, description="Standard deviation of the displacements.")
+    vacancies: NonNegativeInt = Field(0, description="Atoms removed at random.")
+    mix: Mix | None = Field(None, description="Random occupation, for alloys.")
+
+
+class Stage(Section):
+    """One stretch of molecular dynamics."""
+
+    ensemble: Literal["nve", "nvt", "npt"] = Field(
+        "npt", description="Ensemble; npt changes the volume isotropically."
+    )
+    temperature_K: Temperature | tuple[Temperature, Temperature] = Field(
+        description="Temperature, or a ramp [from, to]."
+    )
+    pressure_GPa: float | tuple[float, float] = Field(
+        0.0, description="Pressure of npt, or a ramp [from, to]."
+    )
+    steps: PositiveInt = Field(description="Steps of molecular dynamics.")
+
+    @property
+    def temperatures_K(self) -> tuple[float, float]:
+        """First and last temperature."""
+        value = self.temperature_K
+        return value if isinstance(value, tuple) else (value, value)
+
+    @property
+    def pressures_GPa(self) -> tuple[float, float]:
+        """First and last pressure."""
+        value = self.pressure_GPa
+        return value if isinstance(value, tuple) else (value, value)
+
+
+class Condition(Section):
+    """A starting structure with a protocol of temperature and pressure."""
+
+    name: Name = Field(description="Its name on the report.")
+    start: Start = Field(default_factory=Start, description="Where its runs begin.")
+    stages: tuple[Stage, ...] = Field(min_length=1, description="What its runs do, in order.")
+    replicas: PositiveInt = Field(1, description="Independent runs per round.")
+    extreme: bool = Field(
+        False, description="Whether its allowance is `exceedance_extreme` (melts, quenches)."
+    )
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of one run."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def hottest_K(self) -> float:
+        """Highest temperature of the protocol."""
+        return max(max(stage.temperatures_K) for stage in self.stages)
+
+
+class GateSection(Section):
+    """The physics gate: what ends a run and bars a frame from being labelled."""
+
+    min_distance_factor: Positive = Field(
+        0.6, lt=1.0, description="Smallest distance, over the sum of the two covalent radii."
+    )
+    min_distance_A: dict[str, Positive] = Field(
+        default_factory=dict,
+        description="Smallest distance of single pairs, as `Cu-Au: 1.6`, instead of the factor.",
+    )
+    volume_ratio: tuple[Positive, Positive] = Field(
+        (0.6, 1.7), description="Smallest and largest volume, over that of the start."
+    )
+    temperature_factor: Positive = Field(
+        3.0, description="Largest kinetic temperature, over the set one, for many atoms."
+    )
+    temperature_margin_K: NonNegative = Field(1500.0, description="... plus this.")
+
+    @field_validator("min_distance_A")
+    @classmethod
+    def _pairs_known(cls, value: dict[str, float]) -> dict[str, float]:
+        for pair in value:
+            symbols = pair.split("-")
+            if len(symbols) != 2:
+                raise ValueError(f"`{pair}` is not a pair of elements: write `Cu-Au`")
+            for symbol in symbols:
+                atomic_number(symbol)
+        return value
+
+    @field_validator("volume_ratio")
+    @classmethod
+    def _ratio_spans_one(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] < 1.0 < value[1]:
+            raise ValueError(f"`volume_ratio` {list(value)} must enclose 1, as [0.6, 1.7]")
+        return value
+
+
+class ExplorationSection(Section):
+    """Molecular dynamics with the newest model, looking for what it does not know."""
+
+    engine: Literal["native"] = Field("native", description="Who runs it: `native` is the CPU.")
+    time_step_fs: Positive = Field(2.0, le=20.0, description="Time step.")
+    check_interval: PositiveInt = Field(10, description="Steps between gradings of a frame.")
+    burn_in_steps: NonNegativeInt = Field(
+        0, description="First steps of a run that are neither graded nor kept."
+    )
+    gamma_low: Positive = Field(
+        5.0, gt=1.0, description="Grade above which an environment is unknown."
+    )
+    gamma_stop: Positive | None = Field(
+        None,
+        description="Grade at which a run stops. null leaves stopping to the physics gate, which "
+        "is better: a stop at 10 starves the loop of hot frames.",
+    )
+    candidate_ceiling: Positive = Field(
+        1000.0, description="Frames graded above this are rejected as exploded."
+    )
+    candidates_per_run: PositiveInt = Field(25, description="Frames kept of each run, thinned.")
+    thermostat_time_fs: Positive = Field(100.0, description="Relaxation time of the thermostat.")
+    barostat_time_fs: Positive = Field(1000.0, description="Relaxation time of the barostat.")
+    bulk_modulus_GPa: Positive = Field(
+        100.0, description="Rough bulk modulus, which scales the barostat."
+    )
+    gate: GateSection = Field(default_factory=GateSection, description="The physics gate.")
+    conditions: tuple[Condition, ...] = Field(min_length=1, description="What is explored.")
+
+    @model_validator(mode="after")
+    def _names_unique_and_levels_apart(self) -> "ExplorationSection":
+        names = [condition.name for condition in self.conditions]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two conditions are called {', '.join(f'`{n}`' for n in twice)}")
+        if self.candidate_ceiling <= self.gamma_low:
+            raise ValueError("`candidate_ceiling` must lie above `gamma_low`")
+        if self.gamma_stop is not None and self.gamma_stop <= self.gamma_low:
+            raise ValueError("`gamma_stop` must lie above `gamma_low`")
+        return self
+
+
+class ConfirmationSection(Section):
+    """The last round: every condition once more, in a larger cell, with unused seeds."""
+
+    size_factor: Positive = Field(
+        3.0, ge=1.0, description="Atoms over those of the exploration's cells."
+    )
+    replicas: PositiveInt = Field(1, description="Runs of every condition.")
+    steps_factor: Positive = Field(1.0, description="Steps over those of the exploration.")
+
+
+class TeacherRun(Section):
+    """One trajectory of the labeler itself, whose frames no training sees."""
+
+    name: Name = Field(description="Its name on the report.")
+    temperature_K: Positive = Field(description="Temperature of the recorded frames.")
+    melt_temperature_K: Positive | None = Field(
+        None, description="Melt at this temperature first; null for a crystal."
+    )
+    melt_steps: PositiveInt = Field(2000, description="Steps of the melting.")
+    pressure_GPa: float = Field(0.0, description="Pressure.")
+    equilibration_steps: PositiveInt = Field(500, description="Steps before the first frame.")
+    frames: PositiveInt = Field(20, description="Frames compared.")
+    interval_steps: PositiveInt = Field(50, description="Steps between frames.")
+    limit_meV_per_A: Positive | None = Field(
+        None, description="Force error that counts as reached, for this trajectory."
+    )
+
+    @property
+    def n_steps(self) -> int:
+        """Force calls of the teacher."""
+        melt = self.melt_steps if self.melt_temperature_K is not None else 0
+        return melt + self.equilibration_steps + self.frames * self.interval_steps
+
+
+class ValidationSection(Section):
+    """A test against fresh trajectories of the labeler (for cheap teachers only)."""
+
+    structure: int | str = Field(0, description="Starting structure, by name or index.")
+    n_atoms: PositiveInt = Field(108, description="Atoms to aim at.")
+    mix: Mix | None = Field(None, description="Random occupation, for alloys.")
+    time_step_fs: Positive = Field(2.0, description="Time step.")
+    seed: NonNegativeInt = Field(
+        1000, description="Seed; `nepal run --validation-seed` replaces it."
+    )
+    runs: tuple[TeacherRun, ...] = Field(min_length=1, description="The trajectories.")
+    limit_meV_per_A: Positive | None = Field(
+        None, description="Force error that counts as reached, over all trajectories."
+    )
+
+
+__all__ = [
+    "CellChoice",
+    "CellMode",
+    "Condition",
+    "ConfirmationSection",
+    "ExplorationSection",
+    "GateSection",
+    "Mix",
+    "SeedsSection",
+    "Stage",
+    "Start",
+    "TeacherRun",
+    "ValidationSection",
+]

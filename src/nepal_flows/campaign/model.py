@@ -1,0 +1,302 @@
+"""The campaign file: everything a campaign is asked to do, section by section.
+
+Paths are relative to the campaign file; units are part of the names.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from nepal_flows.campaign.exploration import (
+    ConfirmationSection,
+    ExplorationSection,
+    SeedsSection,
+    ValidationSection,
+)
+from nepal_flows.campaign.labels import AseLabels, LabelsSection
+from nepal_flows.campaign.section import (
+    Name,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Section,
+    Share,
+    Symbol,
+)
+
+CAMPAIGN_VERSION = 1
+"""Version of the campaign file that this package writes."""
+
+
+class StructureFile(Section):
+    """A file with one starting structure."""
+
+    file: str = Field(description="Path, relative to the campaign file; any format ASE reads.")
+    name: Name | None = Field(None, description="Its name; by default the file's, without ending.")
+    frame: int = Field(0, description="Which frame of the file; -1 is the last.")
+
+
+class ZblSection(Section):
+    """The screened-nuclear repulsion at short distances."""
+
+    outer_A: Positive = Field(ge=1.0, le=2.5, description="Where the repulsion ends; inner half.")
+
+
+class ModelSection(Section):
+    """Shape of the NEP4 model."""
+
+    elements: Literal["auto"] | tuple[Symbol, ...] = Field(
+        "auto", description="Elements in the order of types; `auto`: those of the structures."
+    )
+    cutoff_A: tuple[float, float] = Field(
+        (6.0, 5.0), description="Radial and angular cutoff; 3 <= angular <= radial <= 10."
+    )
+    n_max: tuple[int, int] = Field(
+        (4, 4), description="Largest radial index, radial and angular; at most 12 and 8."
+    )
+    basis_size: tuple[int, int] = Field(
+        (8, 8), description="Largest Chebyshev order, radial and angular; at most 16 and 12."
+    )
+    l_max: tuple[int, int, int] = Field(
+        (4, 0, 0),
+        description="Largest l of the three-body part, then 0 or 2 (four-body) and 0 or 1 "
+        "(five-body).",
+    )
+    neuron: int = Field(20, ge=1, le=120, description="Neurons of the hidden layer.")
+    zbl: ZblSection | None = Field(None, description="Repulsion at short distances, or null.")
+
+    @field_validator("elements")
+    @classmethod
+    def _elements_once(cls, value: Any) -> Any:
+        if value != "auto" and (len(value) == 0 or len(set(value)) != len(value)):
+            raise ValueError(f"`elements` is {list(value)}: name each element once, or `auto`")
+        return value
+
+    @field_validator("cutoff_A")
+    @classmethod
+    def _cutoffs_in_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        radial, angular = value
+        if not 3.0 <= angular <= radial <= 10.0:
+            raise ValueError(
+                f"cutoffs {list(value)} are out of range: GPUMD needs 3 <= angular <= radial <= 10 "
+                "(radial first)"
+            )
+        return value
+
+    @field_validator("n_max", "basis_size")
+    @classmethod
+    def _sizes_in_range(cls, value: tuple[int, int], info: Any) -> tuple[int, int]:
+        limits = {"n_max": (12, 8), "basis_size": (16, 12)}[info.field_name]
+        if not all(0 <= size <= limit for size, limit in zip(value, limits, strict=True)):
+            raise ValueError(
+                f"{list(value)} is out of range: 0 to {limits[0]} and 0 to {limits[1]}"
+            )
+        return value
+
+    @field_validator("l_max")
+    @classmethod
+    def _l_max_in_range(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if not (1 <= value[0] <= 8 and value[1] in (0, 1, 2) and value[2] in (0, 1)):
+            raise ValueError(f"{list(value)} is out of range: l from 1 to 8, then 0 or 2, 0 or 1")
+        return value
+
+
+class TrainingSection(Section):
+    """How models are fitted: short fits in the loop, one long fit at the end."""
+
+    trainer: Literal["native"] = Field("native", description="Who trains: `native` is the CPU.")
+    adam_steps: PositiveInt = Field(2000, description="Adam steps of a cold fit in the loop.")
+    lbfgs_steps: NonNegativeInt = Field(100, description="L-BFGS steps after them.")
+    learning_rate: Positive = Field(1e-2, description="Adam's first rate of a cold fit.")
+    warm_start: Literal["auto", "never", "always"] = Field(
+        "auto",
+        description="Whether a fit begins from the previous model; `auto`: once the labels grow by "
+        "less than `warm_growth` in a round.",
+    )
+    warm_growth: Positive = Field(0.5, description="Relative growth of the set for `auto`.")
+    warm_adam_steps: NonNegativeInt = Field(500, description="Adam steps of a warm fit.")
+    warm_lbfgs_steps: NonNegativeInt = Field(100, description="L-BFGS steps after them.")
+    warm_learning_rate: Positive = Field(3e-3, description="Adam's first rate of a warm fit.")
+    final_adam_steps: NonNegativeInt = Field(
+        6000, description="Adam steps of the long cold fit that is delivered."
+    )
+    final_lbfgs_steps: NonNegativeInt = Field(400, description="L-BFGS steps after them.")
+    batch_atoms: PositiveInt = Field(256, description="Atoms in a mini-batch, about.")
+    lambda_e: NonNegative = Field(1.0, description="Weight of energies.")
+    lambda_f: NonNegative = Field(1.0, description="Weight of forces.")
+    lambda_v: NonNegative = Field(0.1, description="Weight of virials.")
+    reference_energies: Literal["fit"] | dict[Symbol, float] = Field(
+        "fit",
+        description="Energies per atom subtracted before training, eV, by element; `fit` by least "
+        "squares.",
+    )
+    weight_decay: NonNegative = Field(1e-2, description="Decoupled decay, over the rate.")
+
+
+class ActiveSetSection(Section):
+    """How the active set is made, on which all grades rest."""
+
+    variant: Literal["subspace", "full"] = Field(
+        "subspace", description="`subspace` grades in the span of the data; `full` is as published."
+    )
+    rcond: Positive = Field(1e-6, lt=1e-2, description="Relative cut of singular values.")
+
+
+class SelectionSection(Section):
+    """Which candidates are labelled."""
+
+    labels_per_iteration: PositiveInt = Field(10, description="Most labels of one iteration.")
+    audit_per_iteration: NonNegativeInt = Field(
+        2, description="Further frames drawn at random, labelled and never trained on (hold-out)."
+    )
+    threshold: Positive = Field(
+        5.0, gt=1.0, description="Selection stops when no candidate is graded above this."
+    )
+    duplicate_distance_A: NonNegative = Field(
+        0.05, description="Frames that differ by less from a labelled one are refused."
+    )
+
+
+class BudgetSection(Section):
+    """When to stop without convergence; raise it and run again to go on."""
+
+    labels: PositiveInt = Field(80, description="Most labels, failed and held-out ones too.")
+    iterations: PositiveInt = Field(20, description="Most iterations.")
+    core_hours: Positive | None = Field(None, description="Most core-hours; null for no limit.")
+
+
+class ConvergenceSection(Section):
+    """What must hold before the campaign counts as converged."""
+
+    clean_rounds: PositiveInt = Field(2, description="Clean rounds of all conditions, in a row.")
+    exceedance: Share = Field(
+        0.005, description="Share of windows above gamma_low allowed to a condition."
+    )
+    exceedance_extreme: Share = Field(0.02, description="... to a condition marked `extreme`.")
+    new_label_error_ratio: Positive = Field(
+        1.3, ge=1.0, description="Error on new labels before training, over the training error."
+    )
+    holdout_change: Positive = Field(0.10, description="Largest relative change of its error.")
+    rank_growth: Positive = Field(
+        0.02, description="Largest relative growth of an element's rank in a round."
+    )
+    stall_rounds: PositiveInt = Field(
+        4, description="Rounds without any progress after which the campaign is `stalled`."
+    )
+
+
+class ResourcesSection(Section):
+    """What this machine lends."""
+
+    workers: PositiveInt = Field(2, description="Processes side by side, for runs and labels.")
+    threads_per_worker: PositiveInt = Field(1, description="Threads of each.")
+    memory_limit_MB: PositiveInt = Field(
+        4000, ge=500, description="Memory that training and active sets may use, MB."
+    )
+
+
+class Campaign(Section):
+    """A campaign: from starting structures to a model and its certificate."""
+
+    version: Literal[1] = Field(1, description="Version of this file's layout.")
+    name: Name = Field(description="Name of the campaign, and of its folder.")
+    seed: NonNegativeInt = Field(7, description="Every random number derives from it.")
+    structures: tuple[StructureFile, ...] = Field(
+        min_length=1, description="Starting structures: file names, or `{file: .., name: ..}`."
+    )
+    model: ModelSection = Field(default_factory=ModelSection, description="Shape of the model.")
+    training: TrainingSection = Field(default_factory=TrainingSection, description="Fits.")
+    active_set: ActiveSetSection = Field(
+        default_factory=ActiveSetSection, description="The base of all grades."
+    )
+    seeds: SeedsSection = Field(default_factory=SeedsSection, description="First labels.")
+    exploration: ExplorationSection = Field(description="Molecular dynamics.")
+    selection: SelectionSection = Field(
+        default_factory=SelectionSection, description="What is labelled."
+    )
+    labels: LabelsSection = Field(default_factory=AseLabels, description="Who labels.")
+    budget: BudgetSection = Field(default_factory=BudgetSection, description="When to stop.")
+    convergence: ConvergenceSection = Field(
+        default_factory=ConvergenceSection, description="When it is done."
+    )
+    confirmation: ConfirmationSection = Field(
+        default_factory=ConfirmationSection, description="The last round, in larger cells."
+    )
+    validation: ValidationSection | None = Field(
+        None, description="Test against trajectories of the labeler; null for none."
+    )
+    resources: ResourcesSection = Field(
+        default_factory=ResourcesSection, description="What this machine lends."
+    )
+    pause_before_label: bool = Field(
+        False, description="Stop before labels are made, so that a person can look first."
+    )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _code_is_ase_by_default(cls, value: object) -> object:
+        return {"code": "ase", **value} if isinstance(value, dict) else value
+
+    @field_validator("structures", mode="before")
+    @classmethod
+    def _names_are_files(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"file": item} if isinstance(item, str) else item for item in value]
+
+    @model_validator(mode="after")
+    def _structures_named_once(self) -> "Campaign":
+        names = self.structure_names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"two structures are called {', '.join(twice)}: give each its own `name`"
+            )
+        return self
+
+    @property
+    def structure_names(self) -> tuple[str, ...]:
+        """Names of the starting structures, in order."""
+        return tuple(
+            item.name or item.file.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+            for item in self.structures
+        )
+
+    def structure_index(self, structure: int | str) -> int:
+        """Return the index of a starting structure that is given by index or name.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        names = self.structure_names
+        if isinstance(structure, str):
+            if structure not in names:
+                raise ValueError(
+                    f"there is no structure `{structure}`; there are {', '.join(names)}"
+                )
+            return names.index(structure)
+        if not 0 <= structure < len(names):
+            raise ValueError(
+                f"there is no structure {structure}; indices are 0 to {len(names) - 1}"
+            )
+        return structure
+
+
+__all__ = [
+    "CAMPAIGN_VERSION",
+    "ActiveSetSection",
+    "BudgetSection",
+    "Campaign",
+    "ConvergenceSection",
+    "ModelSection",
+    "ResourcesSection",
+    "SelectionSection",
+    "StructureFile",
+    "TrainingSection",
+    "ZblSection",
+]

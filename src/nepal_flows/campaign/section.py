@@ -1,0 +1,54 @@
+"""What every section of a campaign file has in common."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from nepal_flows.core.elements import SYMBOLS, atomic_number
+
+
+class Section(BaseModel):
+    """A section: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=False
+    )
+
+
+def _known_symbol(value: object) -> object:
+    if isinstance(value, bool) or value is None:
+        hint = "quote it as in 'No'" if value is False else "quote it"
+        raise ValueError(f"YAML reads this symbol as `{value}`; {hint}")
+    if isinstance(value, str):
+        try:
+            atomic_number(value)
+        except ValueError as error:
+            match = value.strip().capitalize()
+            near = f" Did you mean `{match}`?" if match in SYMBOLS[1:] else ""
+            raise ValueError(f"{error}{near}") from None
+    return value
+
+
+Symbol = Annotated[str, BeforeValidator(_known_symbol)]
+"""A chemical symbol."""
+
+Temperature = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)]
+"""A name that may become part of a file name."""
+
+__all__ = [
+    "Name",
+    "NonNegative",
+    "NonNegativeInt",
+    "Positive",
+    "PositiveInt",
+    "Section",
+    "Share",
+    "Symbol",
+    "Temperature",
+]
