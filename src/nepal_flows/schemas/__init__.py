@@ -1,6 +1,6 @@
 """The documents that are stored, one class a kind."""
 
-from nepal_flows.schemas.base import BlobRef, Cost, Document, Errors, Part, Role
+from nepal_flows.schemas.base import Batch, BlobRef, Cost, Document, Errors, Part, Role
 from nepal_flows.schemas.campaign import (
     Calibration,
     CalibrationBin,
@@ -21,6 +21,7 @@ __all__ = [
     "ActiveSetDoc",
     "Ancestry",
     "Attempt",
+    "Batch",
     "BlobRef",
     "Calibration",
     "CalibrationBin",

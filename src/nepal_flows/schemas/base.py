@@ -65,5 +65,12 @@ class Errors(Part):
     reference_force_rms_meV_per_A: float | None = Field(None, description="Size of the forces.")
 
 
+class Batch(Part):
+    """What a job that makes several documents hands on: their keys."""
+
+    keys: list[str] = Field(description="Keys, in order.")
+    n_failed: int = Field(0, description="How many of them record a failure.")
+
+
 Role = Literal["train", "holdout"]
 """Whether a label is trained on, or only ever tested against."""
