@@ -1,0 +1,1 @@
+"""Files and ASE's Atoms to arrays, and back."""
