@@ -26,6 +26,14 @@ from nepal_flows.campaign.model import (
     TrainingSection,
     ZblSection,
 )
+from nepal_flows.campaign.read import LoadedCampaign, load_campaign, read_campaign
+from nepal_flows.campaign.structures import (
+    SeedStructure,
+    gate_distances,
+    seed_structures,
+    starting_structure,
+    validation_structure,
+)
 
 __all__ = [
     "ActiveSetSection",
@@ -41,9 +49,11 @@ __all__ = [
     "ExplorationSection",
     "GateSection",
     "KPoints",
+    "LoadedCampaign",
     "Mix",
     "ModelSection",
     "ResourcesSection",
+    "SeedStructure",
     "SeedsSection",
     "SelectionSection",
     "Stage",
@@ -53,4 +63,10 @@ __all__ = [
     "TrainingSection",
     "ValidationSection",
     "ZblSection",
+    "gate_distances",
+    "load_campaign",
+    "read_campaign",
+    "seed_structures",
+    "starting_structure",
+    "validation_structure",
 ]

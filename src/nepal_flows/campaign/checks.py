@@ -1,0 +1,167 @@
+"""What one section of a campaign file asks of another, or of the starting structures."""
+
+from collections.abc import Iterator, Sequence
+
+from nepal_flows.campaign.exploration import CellChoice, Mix
+from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels
+from nepal_flows.campaign.model import Campaign
+from nepal_flows.core.elements import symbols_of
+from nepal_flows.core.structure import Structure
+
+Location = tuple[str | int, ...]
+Problem = tuple[Location, str]
+
+
+def campaign_problems(campaign: Campaign, structures: Sequence[Structure]) -> list[Problem]:
+    """Return what contradicts, as (place, sentence); empty when the campaign is sound.
+
+    Parameters
+    ----------
+    campaign
+        The campaign, ``model.elements`` filled in.
+    structures
+        Its starting structures, in order.
+    """
+    return [
+        *_reference_problems(campaign, structures),
+        *_element_problems(campaign, structures),
+        *_label_problems(campaign),
+        *_number_problems(campaign),
+    ]
+
+
+def _cell_choices(campaign: Campaign) -> Iterator[tuple[Location, CellChoice]]:
+    yield ("seeds",), campaign.seeds
+    for index, condition in enumerate(campaign.exploration.conditions):
+        yield ("exploration", "conditions", index, "start"), condition.start
+
+
+def _structure_references(campaign: Campaign) -> Iterator[tuple[Location, int | str]]:
+    for index, structure in enumerate(campaign.seeds.structures or ()):
+        yield ("seeds", "structures", index), structure
+    for index, condition in enumerate(campaign.exploration.conditions):
+        place = ("exploration", "conditions", index, "start", "structure")
+        yield place, condition.start.structure
+    if campaign.validation is not None:
+        yield ("validation", "structure"), campaign.validation.structure
+
+
+def _mixes(campaign: Campaign) -> Iterator[tuple[Location, Mix, Sequence[int | str]]]:
+    everything = range(len(campaign.structures))
+    if campaign.seeds.mix is not None:
+        yield ("seeds", "mix"), campaign.seeds.mix, campaign.seeds.structures or everything
+    for index, condition in enumerate(campaign.exploration.conditions):
+        start = condition.start
+        if start.mix is not None:
+            place = ("exploration", "conditions", index, "start", "mix")
+            yield place, start.mix, [start.structure]
+    if campaign.validation is not None and campaign.validation.mix is not None:
+        yield ("validation", "mix"), campaign.validation.mix, [campaign.validation.structure]
+
+
+def _reference_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iterator[Problem]:
+    sound = True
+    for location, reference in _structure_references(campaign):
+        try:
+            campaign.structure_index(reference)
+        except ValueError as error:
+            sound = False
+            yield location, str(error)
+    if not sound:
+        return
+    for location, choice in _cell_choices(campaign):
+        if choice.supercell is None or location[0] == "seeds":
+            continue
+        index = location[2]
+        condition = campaign.exploration.conditions[int(index)]
+        pbc = structures[campaign.structure_index(condition.start.structure)].pbc
+        if any(n > 1 and not periodic for n, periodic in zip(choice.supercell, pbc, strict=True)):
+            yield (
+                (*location, "supercell"),
+                f"{list(choice.supercell)} repeats a direction that is not periodic; use 1 there",
+            )
+    for location, mix, sources in _mixes(campaign):
+        for source in sources:
+            present = symbols_of(structures[campaign.structure_index(source)].numbers)
+            if not set(present) & set(mix.elements):
+                name = campaign.structure_names[campaign.structure_index(source)]
+                yield (
+                    location,
+                    f"structure `{name}` holds none of {', '.join(mix.elements)}; nothing to mix",
+                )
+
+
+def _element_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iterator[Problem]:
+    known = set(campaign.model.elements)
+    for structure, name in zip(structures, campaign.structure_names, strict=True):
+        missing = sorted(set(symbols_of(structure.numbers)) - known)
+        if missing:
+            yield (
+                ("model", "elements"),
+                f"lacks {', '.join(missing)} of structure `{name}`; add it, or write `auto`",
+            )
+    for location, mix, _ in _mixes(campaign):
+        missing = sorted(set(mix.elements) - known)
+        if missing:
+            yield location, f"mixes {', '.join(missing)}, which `model.elements` lacks"
+    for pair in campaign.exploration.gate.min_distance_A:
+        missing = sorted(set(pair.split("-")) - known)
+        if missing:
+            yield (
+                ("exploration", "gate", "min_distance_A", pair),
+                f"{', '.join(missing)} is not in the campaign",
+            )
+    energies = campaign.training.reference_energies
+    if energies != "fit":
+        missing = sorted(known - set(energies))
+        if missing:
+            yield (
+                ("training", "reference_energies"),
+                f"has no energy for {', '.join(missing)}; add it, or write `fit`",
+            )
+
+
+def _label_problems(campaign: Campaign) -> Iterator[Problem]:
+    labels = campaign.labels
+    if isinstance(labels, EspressoLabels):
+        missing = sorted(set(campaign.model.elements) - set(labels.pseudopotentials))
+        if missing:
+            yield (
+                ("labels", "pseudopotentials"),
+                f"names no file for {', '.join(missing)}; write `{missing[0]}: FILE.UPF`",
+            )
+    if not isinstance(labels, EspressoLabels | Cp2kLabels) or labels.kpoints.mode != "folded":
+        return
+    if len(campaign.structures) > 1:
+        yield (
+            ("labels", "kpoints", "mode"),
+            "`folded` needs a single starting structure, whose multiples all cells are; use "
+            "`spacing` after checking that cells of several sizes agree",
+        )
+    for location, choice in _cell_choices(campaign):
+        diagonal = choice.supercell is not None and set(choice.supercell) <= {1, 2, 4}
+        if choice.mode != "folded" and not diagonal:
+            yield (
+                (*location, "mode"),
+                "is not `folded`, as `labels.kpoints.mode` is: k-points of other cells do not "
+                "fold onto one grid, and their energies would not agree",
+            )
+
+
+def _number_problems(campaign: Campaign) -> Iterator[Problem]:
+    if campaign.budget.labels < campaign.seeds.n:
+        yield (
+            ("budget", "labels"),
+            f"{campaign.budget.labels} are fewer than the {campaign.seeds.n} seeds",
+        )
+    exploration = campaign.exploration
+    for index, condition in enumerate(exploration.conditions):
+        if condition.n_steps < exploration.burn_in_steps + exploration.check_interval:
+            yield (
+                ("exploration", "conditions", index, "stages"),
+                f"have {condition.n_steps} steps: no frame would be graded with `burn_in_steps` "
+                f"{exploration.burn_in_steps} and `check_interval` {exploration.check_interval}",
+            )
+
+
+__all__ = ["Problem", "campaign_problems"]

@@ -1,0 +1,358 @@
+"""Lattices and the cells that can be cut from them: Hermite normal forms, reduction, supercells.
+
+Cell vectors are rows. An integer matrix M makes the cell ``M @ cell``; its determinant is the
+number of unit cells.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from nepal_flows.core.structure import Structure
+from nepal_flows.errors import StructureError
+from nepal_flows.typing import FloatArray, IntArray
+
+_LARGEST_INDEX = 512
+_LENGTH_TOLERANCE = 1e-9
+
+
+@lru_cache(maxsize=16)
+def _hermite_normal_forms(n_cells: int) -> IntArray:
+    forms = []
+    for a in (k for k in range(1, n_cells + 1) if n_cells % k == 0):
+        rest = n_cells // a
+        for b in (k for k in range(1, rest + 1) if rest % k == 0):
+            d, e, f = np.meshgrid(np.arange(a), np.arange(a), np.arange(b), indexing="ij")
+            block = np.zeros((d.size, 3, 3), dtype=np.int64)
+            block[:, 0, 0], block[:, 1, 1], block[:, 2, 2] = a, b, rest // b
+            block[:, 1, 0], block[:, 2, 0], block[:, 2, 1] = d.ravel(), e.ravel(), f.ravel()
+            forms.append(block)
+    result = np.concatenate(forms)
+    result.setflags(write=False)
+    return result
+
+
+def hermite_normal_forms(n_cells: int) -> IntArray:
+    """Return one integer matrix for every sublattice of the given index.
+
+    The rows ``(a 0 0), (d b 0), (e f c)`` with ``a b c = n_cells`` are cell vectors, so an
+    off-diagonal is bounded by the diagonal of its *column*: ``0 <= d, e < a`` and ``0 <= f < b``.
+
+    Parameters
+    ----------
+    n_cells
+        Index of the sublattice: unit cells in the supercell, 1 to 512.
+
+    Returns
+    -------
+    IntArray
+        Shape (n_forms, 3, 3).
+
+    Raises
+    ------
+    StructureError
+        If ``n_cells`` is out of range.
+
+    Examples
+    --------
+    >>> [len(hermite_normal_forms(n)) for n in range(1, 7)]
+    [1, 7, 13, 35, 31, 91]
+    """
+    if not 1 <= n_cells <= _LARGEST_INDEX:
+        raise StructureError(
+            f"`n_cells` is {n_cells}; sublattices are enumerated for 1 to {_LARGEST_INDEX}. "
+            "Give the repeats along the cell vectors instead."
+        )
+    return _hermite_normal_forms(n_cells)
+
+
+def reduced_matrices(matrices: IntArray, cell: FloatArray) -> IntArray:
+    """Return integer matrices of the same sublattices with the shortest cell vectors.
+
+    The reduction is Minkowski's, by the greedy algorithm [1]_, for all matrices at once; the new
+    cells have the handedness of ``cell``.
+
+    Parameters
+    ----------
+    matrices
+        Integer matrices, shape (n, 3, 3).
+    cell
+        Cell vectors as rows, shape (3, 3), Å.
+
+    Returns
+    -------
+    IntArray
+        Shape (n, 3, 3); vectors ``M @ cell`` by rising length.
+
+    References
+    ----------
+    .. [1] P. Q. Nguyen and D. Stehle, ACM Trans. Algorithms 5, 46 (2009).
+    """
+    result = np.array(matrices, dtype=np.int64)
+    for _ in range(200):
+        before = result.copy()
+        order = np.argsort(np.round(_squared_lengths(result @ cell), 9), axis=1, kind="stable")
+        result = np.take_along_axis(result, order[:, :, None], axis=1)
+        _reduce_second(result, cell)
+        _reduce_third(result, cell)
+        if np.array_equal(before, result):
+            break
+    flipped = np.linalg.det(result.astype(np.float64)) < 0.0
+    result[flipped] *= -1
+    return result
+
+
+def _squared_lengths(vectors: FloatArray) -> FloatArray:
+    return np.einsum("...i,...i->...", vectors, vectors)
+
+
+def _reduce_second(matrices: IntArray, cell: FloatArray) -> None:
+    first, second = matrices[:, 0] @ cell, matrices[:, 1] @ cell
+    multiple = np.rint(np.einsum("ni,ni->n", first, second) / _squared_lengths(first))
+    shorter = matrices[:, 1] - multiple.astype(np.int64)[:, None] * matrices[:, 0]
+    gain = _squared_lengths(second) - _squared_lengths(shorter @ cell)
+    improved = gain > _LENGTH_TOLERANCE
+    matrices[improved, 1] = shorter[improved]
+
+
+def _reduce_third(matrices: IntArray, cell: FloatArray) -> None:
+    vectors = matrices @ cell
+    plane, third = vectors[:, :2], vectors[:, 2]
+    gram = plane @ plane.transpose(0, 2, 1)
+    overlap = np.einsum("nki,ni->nk", plane, third)
+    nearest = np.rint(np.linalg.solve(gram, overlap[:, :, None])[:, :, 0]).astype(np.int64)
+    best = matrices[:, 2].copy()
+    length = _squared_lengths(third)
+    for offset in ((x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)):
+        steps = nearest + np.array(offset)
+        trial = matrices[:, 2] - np.einsum("nk,nki->ni", steps, matrices[:, :2])
+        trial_length = _squared_lengths(trial @ cell)
+        shorter = trial_length < length - _LENGTH_TOLERANCE
+        best[shorter], length[shorter] = trial[shorter], trial_length[shorter]
+    matrices[:, 2] = best
+
+
+def cell_thicknesses(cells: FloatArray) -> FloatArray:
+    """Return the distances between opposite faces, shape (..., 3), of cells (..., 3, 3), Å."""
+    cells = np.asarray(cells, dtype=np.float64)
+    normals = np.cross(np.roll(cells, -1, axis=-2), np.roll(cells, -2, axis=-2))
+    volumes = np.abs(np.linalg.det(cells))
+    thicknesses: FloatArray = volumes[..., None] / np.sqrt(_squared_lengths(normals))
+    return thicknesses
+
+
+def compact_matrix(cell: FloatArray, n_cells: int) -> IntArray:
+    """Return the integer matrix of the most cube-like cell of ``n_cells`` unit cells.
+
+    At equal volume a cube has the least sum of squared edges among all reduced cells, so that sum
+    is what is minimised, over all sublattices of the index.
+
+    Raises
+    ------
+    StructureError
+        If ``n_cells`` is out of range.
+    """
+    matrices = reduced_matrices(hermite_normal_forms(n_cells), cell)
+    lengths = _squared_lengths(matrices @ cell).sum(axis=1)
+    ties = np.flatnonzero(lengths < lengths.min() * (1.0 + 1e-6))
+    matrix: IntArray = matrices[ties[0]]
+    return matrix
+
+
+def random_matrix(
+    cell: FloatArray,
+    n_cells: int,
+    rng: np.random.Generator,
+    *,
+    min_thickness: float = 1.7,
+    max_length: float = 14.0,
+) -> IntArray:
+    """Return the integer matrix of a random sublattice, reduced.
+
+    All sublattices of the index whose reduced cell is thick and short enough are equally likely;
+    if there is none, the most cube-like one is returned.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows, shape (3, 3), Å.
+    n_cells
+        Unit cells in the supercell.
+    rng
+        Source of randomness.
+    min_thickness
+        Least distance between opposite faces, Å.
+    max_length
+        Largest length of a cell vector, Å.
+
+    Raises
+    ------
+    StructureError
+        If ``n_cells`` is out of range.
+    """
+    matrices = reduced_matrices(hermite_normal_forms(n_cells), cell)
+    cells = matrices @ cell
+    thick = cell_thicknesses(cells).min(axis=1) >= min_thickness
+    short = _squared_lengths(cells).max(axis=1) <= max_length**2
+    allowed = np.flatnonzero(thick & short)
+    if len(allowed) == 0:
+        return compact_matrix(cell, n_cells)
+    matrix: IntArray = matrices[rng.choice(allowed)]
+    return matrix
+
+
+def supercell(structure: Structure, matrix: IntArray) -> Structure:
+    """Return the supercell with cell ``matrix @ structure.cell``, positions wrapped into it.
+
+    Parameters
+    ----------
+    structure
+        The unit cell.
+    matrix
+        Integer matrix, shape (3, 3), or three repeats, shape (3,).
+
+    Raises
+    ------
+    StructureError
+        If the matrix is singular or repeats a direction that is not periodic.
+    """
+    matrix = np.asarray(matrix, dtype=np.int64)
+    if matrix.shape == (3,):
+        matrix = np.diag(matrix)
+    n_cells = round(abs(np.linalg.det(matrix.astype(np.float64))))
+    if n_cells == 0:
+        raise StructureError(f"The supercell matrix {matrix.tolist()} is singular.")
+    for axis in (k for k in range(3) if not structure.pbc[k]):
+        unit = np.eye(3, dtype=np.int64)[axis]
+        if (matrix[axis] != unit).any() or (matrix[:, axis] != unit).any():
+            raise StructureError(
+                f"The supercell matrix {matrix.tolist()} repeats direction {axis}, which is not "
+                "periodic. Use 1 there."
+            )
+    shifts = _lattice_points(matrix, n_cells) @ structure.cell
+    cell = matrix @ structure.cell
+    positions = (shifts[:, None, :] + structure.positions[None, :, :]).reshape(-1, 3)
+    return Structure(
+        np.tile(structure.numbers, n_cells),
+        wrapped_positions(positions, cell, structure.pbc),
+        cell,
+        structure.pbc,
+    )
+
+
+def _lattice_points(matrix: IntArray, n_cells: int) -> IntArray:
+    """Return the points of the unit lattice inside the supercell, shape (n_cells, 3)."""
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) @ matrix
+    ranges = [np.arange(corners[:, k].min(), corners[:, k].max() + 1) for k in range(3)]
+    points = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+    determinant = round(np.linalg.det(matrix.astype(np.float64)))
+    adjugate = np.rint(np.linalg.inv(matrix.astype(np.float64)) * determinant).astype(np.int64)
+    scaled = points @ adjugate * np.sign(determinant)
+    inside = ((scaled >= 0) & (scaled < abs(determinant))).all(axis=1)
+    if inside.sum() != n_cells:  # pragma: no cover - integer arithmetic is exact
+        raise StructureError(f"The supercell matrix {matrix.tolist()} is too large.")
+    return points[inside]
+
+
+def wrapped_positions(
+    positions: FloatArray, cell: FloatArray, pbc: tuple[bool, bool, bool]
+) -> FloatArray:
+    """Return the positions moved by whole cell vectors into the cell, shape (n_atoms, 3), Å."""
+    scaled = np.linalg.solve(cell.T, np.asarray(positions).T).T
+    images = np.floor(scaled + 1e-9) * np.array(pbc, dtype=np.float64)
+    wrapped: FloatArray = positions - images @ cell
+    return wrapped
+
+
+def primitive_cell(structure: Structure, *, tolerance: float = 1e-3) -> Structure:
+    """Return the smallest cell that repeats to the given structure, reduced.
+
+    Only pure translations count; a structure that is perturbed by more than the tolerance, or is
+    not periodic in every direction, comes back as it is.
+
+    Parameters
+    ----------
+    structure
+        Any structure.
+    tolerance
+        Largest distance between an atom and a translated one, Å.
+    """
+    if not all(structure.pbc):
+        return structure
+    translations = _pure_translations(structure, tolerance)
+    n_cells = len(translations)
+    if n_cells == 1:
+        return structure
+    generators = np.rint(np.concatenate([np.eye(3), translations]) * n_cells).astype(np.int64)
+    basis = _row_basis(generators)
+    lattice = (basis / n_cells) @ structure.cell
+    cell = reduced_matrices(np.eye(3, dtype=np.int64)[None], lattice)[0] @ lattice
+    if np.linalg.det(cell) * np.linalg.det(structure.cell) < 0.0:
+        cell = -cell
+    positions = wrapped_positions(structure.positions, cell, structure.pbc)
+    kept = _first_of_each_site(structure.numbers, positions, cell, 3.0 * tolerance)
+    if len(kept) * n_cells != structure.n_atoms:
+        return structure
+    return Structure(structure.numbers[kept], positions[kept], cell, structure.pbc)
+
+
+def _pure_translations(structure: Structure, tolerance: float) -> FloatArray:
+    """Return the translations that map the structure onto itself, as fractions of the cell."""
+    scaled = np.linalg.solve(structure.cell.T, structure.positions.T).T
+    kinds, counts = np.unique(structure.numbers, return_counts=True)
+    rarest = np.flatnonzero(structure.numbers == kinds[counts.argmin()])
+    found = []
+    for shift in scaled[rarest] - scaled[rarest[0]]:
+        matched = True
+        for kind in kinds:
+            sites = scaled[structure.numbers == kind]
+            difference = (sites + shift)[:, None, :] - sites[None, :, :]
+            difference -= np.rint(difference)
+            distance = np.sqrt(_squared_lengths(difference @ structure.cell))
+            matched = matched and bool((distance.min(axis=1) < tolerance).all())
+        if matched:
+            found.append(shift - np.floor(shift + 1e-9))
+    return np.array(found)
+
+
+def _row_basis(generators: IntArray) -> IntArray:
+    """Return three integer rows that span what the generators span (Euclid's algorithm)."""
+    rows = [row.copy() for row in generators]
+    basis = []
+    for column in range(3):
+        while True:
+            live = [k for k, row in enumerate(rows) if row[column] != 0]
+            pivot = min(live, key=lambda k: abs(rows[k][column]))
+            if len(live) == 1:
+                break
+            for k in live:
+                if k != pivot:
+                    rows[k] = rows[k] - (rows[k][column] // rows[pivot][column]) * rows[pivot]
+        basis.append(rows.pop(pivot))
+    return np.array(basis)
+
+
+def _first_of_each_site(
+    numbers: IntArray, positions: FloatArray, cell: FloatArray, tolerance: float
+) -> IntArray:
+    scaled = np.linalg.solve(cell.T, positions.T).T
+    kept: list[int] = []
+    for atom in range(len(numbers)):
+        same = [k for k in kept if numbers[k] == numbers[atom]]
+        difference = scaled[same] - scaled[atom]
+        difference -= np.rint(difference)
+        if not (_squared_lengths(difference @ cell) < tolerance**2).any():
+            kept.append(atom)
+    return np.array(kept, dtype=np.int64)
+
+
+__all__ = [
+    "cell_thicknesses",
+    "compact_matrix",
+    "hermite_normal_forms",
+    "primitive_cell",
+    "random_matrix",
+    "reduced_matrices",
+    "supercell",
+    "wrapped_positions",
+]
