@@ -23,6 +23,7 @@ from nepal_flows.campaign.section import (
     Section,
     Share,
     Symbol,
+    structure_index,
 )
 
 CAMPAIGN_VERSION = 1
@@ -273,18 +274,7 @@ class Campaign(Section):
         ValueError
             If there is none.
         """
-        names = self.structure_names
-        if isinstance(structure, str):
-            if structure not in names:
-                raise ValueError(
-                    f"there is no structure `{structure}`; there are {', '.join(names)}"
-                )
-            return names.index(structure)
-        if not 0 <= structure < len(names):
-            raise ValueError(
-                f"there is no structure {structure}; indices are 0 to {len(names) - 1}"
-            )
-        return structure
+        return structure_index(self.structure_names, structure)
 
 
 __all__ = [

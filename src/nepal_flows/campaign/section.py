@@ -1,5 +1,6 @@
 """What every section of a campaign file has in common."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -41,6 +42,24 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)]
 """A name that may become part of a file name."""
 
+
+def structure_index(names: Sequence[str], structure: int | str) -> int:
+    """Return the index of a starting structure that is given by index or name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if isinstance(structure, str):
+        if structure not in names:
+            raise ValueError(f"there is no structure `{structure}`; there are {', '.join(names)}")
+        return list(names).index(structure)
+    if not 0 <= structure < len(names):
+        raise ValueError(f"there is no structure {structure}; indices are 0 to {len(names) - 1}")
+    return structure
+
+
 __all__ = [
     "Name",
     "NonNegative",
@@ -51,4 +70,5 @@ __all__ = [
     "Share",
     "Symbol",
     "Temperature",
+    "structure_index",
 ]
