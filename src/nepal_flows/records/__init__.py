@@ -1,0 +1,36 @@
+"""What exists by key: documents, bytes, claims and locks."""
+
+from nepal_flows.records.blob_directory import BlobDirectory
+from nepal_flows.records.blobs import Blobs
+from nepal_flows.records.keys import (
+    dataset_key,
+    derived_key,
+    derived_seed,
+    derived_uuid,
+    label_key,
+    model_key,
+    settings_key,
+    structure_key,
+)
+from nepal_flows.records.lock import CampaignLock
+from nepal_flows.records.records import Records
+from nepal_flows.records.sqlite_store import SqliteStore
+from nepal_flows.records.store import embedded_job_store, job_store_from_settings
+
+__all__ = [
+    "BlobDirectory",
+    "Blobs",
+    "CampaignLock",
+    "Records",
+    "SqliteStore",
+    "dataset_key",
+    "derived_key",
+    "derived_seed",
+    "derived_uuid",
+    "embedded_job_store",
+    "job_store_from_settings",
+    "label_key",
+    "model_key",
+    "settings_key",
+    "structure_key",
+]

@@ -1,0 +1,31 @@
+"""Errors of stores in one form."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from maggma.core import StoreError
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError, PyMongoError
+
+from nepal_flows.errors import RecordError, StoreUnavailableError
+
+
+@contextmanager
+def translated_errors(store: Any) -> Iterator[None]:
+    """Turn what pymongo and maggma raise into the package's errors; duplicates pass through."""
+    try:
+        yield
+    except DuplicateKeyError:
+        raise
+    except DocumentTooLarge as error:
+        raise RecordError(
+            f"A document is too large for {store.name}: {error}. Arrays belong in a blob."
+        ) from error
+    except (PyMongoError, StoreError) as error:
+        raise StoreUnavailableError(
+            f"The store {store.name} cannot be used: {error}. Check that the server of "
+            "jobflow.yaml runs and can be reached, then run the same command again: it continues."
+        ) from error
+
+
+__all__ = ["translated_errors"]

@@ -1,0 +1,269 @@
+"""What exists, by kind and key: find it, put it once, claim it before making it."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+from pymongo.errors import DuplicateKeyError
+
+from nepal_flows.errors import RecordError, SettingsError
+from nepal_flows.records.blobs import Blobs
+from nepal_flows.records.connection import translated_errors
+from nepal_flows.records.owner import is_known_dead, this_process
+from nepal_flows.schemas.base import Document
+
+if TYPE_CHECKING:
+    from jobflow.core.store import JobStore
+
+DocT = TypeVar("DocT", bound=Document)
+
+RECORDS_STORE = "records"
+BLOBS_STORE = "blobs"
+
+INDEXED_FIELDS = ("kind", "key", "campaign_id", "iteration", "structure_key", "model_sha256")
+"""Fields of documents by which they are looked up."""
+
+_MUTABLE_KINDS = frozenset({"campaign"})
+
+
+class Records:
+    """The documents of campaigns, in the additional store ``records`` of a JobStore.
+
+    Parameters
+    ----------
+    job_store
+        A JobStore with additional stores named ``records`` (documents) and ``blobs`` (bytes).
+
+    Raises
+    ------
+    SettingsError
+        If the JobStore lacks one of them.
+    StoreUnavailableError
+        If a store cannot be reached.
+    """
+
+    def __init__(self, job_store: "JobStore") -> None:
+        stores: Mapping[str, Any] = vars(job_store)["additional_stores"]
+        try:
+            self.store = stores[RECORDS_STORE]
+            blobs = stores[BLOBS_STORE]
+        except KeyError as error:
+            raise SettingsError(
+                f"The JobStore has no additional store named {error}. Add `records` (a MongoStore) "
+                "and `blobs` (a GridFSStore) under `additional_stores` in jobflow.yaml, as "
+                "fireworker_configs/jobflow.yaml shows, or set NEPAL_STORE=embedded."
+            ) from error
+        with translated_errors(self.store):
+            self.store.connect()
+        self.blobs = Blobs(blobs)
+
+    @classmethod
+    def current(cls) -> "Records":
+        """Return the records of the job that is running.
+
+        Raises
+        ------
+        RecordError
+            If no job is running, or it was not configured to see its store.
+        """
+        from jobflow.core.state import CURRENT_JOB  # noqa: PLC0415 - half a second, needed in jobs alone
+
+        if CURRENT_JOB.store is None:
+            raise RecordError(
+                "No job with access to its store is running here. Decorate the job with "
+                "`config=JobConfig(expose_store=True)`, or build `Records(job_store)`."
+            )
+        return cls(CURRENT_JOB.store)
+
+    def find(self, document_class: type[DocT], key: str) -> DocT | None:
+        """Return the document of a class with a key, None if there is none."""
+        with translated_errors(self.store):
+            record = self.store.query_one({"_id": _record_id(document_class.kind, key)})
+        return None if record is None else _document(document_class, record)
+
+    def load(self, document_class: type[DocT], key: str) -> DocT:
+        """Return the document of a class with a key.
+
+        Raises
+        ------
+        RecordError
+            If there is none.
+        """
+        document = self.find(document_class, key)
+        if document is None:
+            raise RecordError(
+                f"There is no {document_class.kind} with key {key} in {self.store.name}. Run the "
+                "step that makes it, or check that this is the campaign's store."
+            )
+        return document
+
+    def put(self, document: DocT) -> DocT:
+        """Store a document unless its key is taken, and return the one that is stored."""
+        record = _record(document)
+        with translated_errors(self.store):
+            try:
+                self.store._collection.insert_one(record)
+            except DuplicateKeyError:
+                return self.load(type(document), document.key)
+        return document
+
+    def replace(self, document: Document) -> None:
+        """Store a document over the one with its key: campaigns alone change.
+
+        Raises
+        ------
+        RecordError
+            If documents of this kind never change.
+        """
+        if document.kind not in _MUTABLE_KINDS:
+            raise RecordError(
+                f"A stored {document.kind} never changes. Put it under another key instead."
+            )
+        record = _record(document)
+        with translated_errors(self.store):
+            self.store._collection.replace_one({"_id": record["_id"]}, record, upsert=True)
+
+    def remove(self, document_class: type[Document], key: str) -> None:
+        """Remove a document, so that the step that makes it runs again."""
+        with translated_errors(self.store):
+            self.store.remove_docs({"_id": _record_id(document_class.kind, key)})
+
+    def query(
+        self,
+        document_class: type[DocT],
+        criteria: Mapping[str, Any] | None = None,
+        *,
+        sort: Mapping[str, int] | None = None,
+        limit: int = 0,
+    ) -> Iterator[DocT]:
+        """Yield documents of a class that match criteria in MongoDB's query language."""
+        for record in self.rows(document_class, criteria, sort=sort, limit=limit):
+            yield _document(document_class, record)
+
+    def rows(
+        self,
+        document_class: type[Document],
+        criteria: Mapping[str, Any] | None = None,
+        properties: Sequence[str] | None = None,
+        *,
+        sort: Mapping[str, int] | None = None,
+        limit: int = 0,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield documents as plain dictionaries, with only the properties asked for."""
+        with translated_errors(self.store):
+            for record in self.store.query(
+                {"kind": document_class.kind, **(criteria or {})},
+                properties=None
+                if properties is None
+                else {"_id": 0} | dict.fromkeys(properties, 1),
+                sort=None if sort is None else dict(sort),
+                limit=limit,
+            ):
+                yield _plain(record)
+
+    def count(
+        self, document_class: type[Document], criteria: Mapping[str, Any] | None = None
+    ) -> int:
+        """Return the number of documents of a class that match."""
+        with translated_errors(self.store):
+            return int(self.store.count({"kind": document_class.kind, **(criteria or {})}))
+
+    def claim(
+        self, kind: str, key: str, *, lease_s: float = 86400.0, owner: str | None = None
+    ) -> bool:
+        """Return whether the owner may now make the document of this kind and key.
+
+        One claim is granted at a time; claiming again renews the lease. The claim of another is
+        taken over when its lease has run out or its process, of this host, is gone.
+
+        Parameters
+        ----------
+        kind, key
+            What is to be made.
+        lease_s
+            How long the claim holds without being renewed, s.
+        owner
+            Who claims; this process when not given.
+        """
+        owner = owner or this_process()
+        name = _record_id("claim", f"{kind}:{key}")
+        claim: dict[str, Any] = {"_id": name, "kind": "claim", "key": f"{kind}:{key}"}
+        claim |= {"owner": owner, "expires_at": time.time() + lease_s}
+        collection = self.store._collection
+        with translated_errors(self.store):
+            while True:
+                try:
+                    collection.insert_one(dict(claim))
+                except DuplicateKeyError:
+                    held = self.store.query_one({"_id": name})
+                else:
+                    return True
+                if held is None:
+                    continue
+                is_free = held["owner"] == owner or held["expires_at"] < time.time()
+                if not is_free and not is_known_dead(held["owner"]):
+                    return False
+                seen = {field: held[field] for field in ("_id", "owner", "expires_at")}
+                if collection.replace_one(seen, dict(claim)).matched_count:
+                    return True
+
+    def release(self, kind: str, key: str, *, owner: str | None = None) -> None:
+        """Give a claim back; the claim of another stays."""
+        name = _record_id("claim", f"{kind}:{key}")
+        with translated_errors(self.store):
+            self.store.remove_docs({"_id": name, "owner": owner or this_process()})
+
+    def ensure_indexes(self) -> None:
+        """Index what is looked up; to be called once when a database is set up."""
+        with translated_errors(self.store):
+            for field in INDEXED_FIELDS:
+                self.store.ensure_index(field)
+            self.blobs.store.ensure_index("blob_uuid")
+
+
+def _record_id(kind: str, key: str) -> str:
+    return f"{kind}:{key}"
+
+
+def _record(document: Document) -> dict[str, Any]:
+    record = _renamed(document.record(), _escaped)
+    return {"_id": _record_id(document.kind, document.key), **record}
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in record.items() if name != "_id"}
+    return {_unescaped(name): _renamed(value, _unescaped) for name, value in fields.items()}
+
+
+def _document(document_class: type[DocT], record: Mapping[str, Any]) -> DocT:
+    fields = {name: value for name, value in _plain(record).items() if name != "kind"}
+    try:
+        return document_class.model_validate(fields)
+    except ValidationError as error:
+        raise RecordError(
+            f"The {document_class.kind} {record.get('key')} was written by nepal_flows "
+            f"{record.get('code_version')} in a form that this version cannot read: {error}. "
+            "Use that version or a newer one."
+        ) from error
+
+
+def _renamed(value: Any, rename: Any) -> Any:
+    """Return a value with the keys of all its mappings renamed."""
+    if isinstance(value, dict):
+        return {rename(name): _renamed(item, rename) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, rename) for item in value]
+    return value
+
+
+def _escaped(name: str) -> str:
+    """Return a key without the characters that MongoDB gives a meaning to (dot, dollar)."""
+    return name.replace("%", "%25").replace(".", "%2E").replace("$", "%24")
+
+
+def _unescaped(name: str) -> str:
+    return name.replace("%24", "$").replace("%2E", ".").replace("%25", "%")
+
+
+__all__ = ["BLOBS_STORE", "INDEXED_FIELDS", "RECORDS_STORE", "Records"]

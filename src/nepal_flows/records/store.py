@@ -1,0 +1,92 @@
+"""Where documents and bytes are kept: beside the campaign, or where jobflow.yaml says."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nepal_flows.errors import SettingsError
+from nepal_flows.records.blob_directory import BlobDirectory
+from nepal_flows.records.records import BLOBS_STORE, INDEXED_FIELDS, RECORDS_STORE, Records
+from nepal_flows.records.sqlite_store import SqliteStore
+
+if TYPE_CHECKING:
+    from jobflow.core.store import JobStore
+
+STORE_FILE = "store.sqlite"
+BLOB_DIRECTORY = "blobs"
+
+
+def embedded_job_store(directory: str | Path) -> "JobStore":
+    """Return a persistent JobStore in a directory, connected; it needs no server.
+
+    ``store.sqlite`` holds the outputs of jobs (table ``outputs``), our documents (``records``) and
+    what atomate2 puts aside (``data``); ``blobs`` holds bytes by their SHA-256. Any process may
+    open it again, also while another writes, and after that one was killed.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the directory cannot be made, read or written.
+    """
+    from jobflow.core.store import JobStore  # noqa: PLC0415 - half a second
+
+    base = Path(directory).expanduser().absolute()
+    file = base / STORE_FILE
+    job_store = JobStore(
+        SqliteStore(file, "outputs", indexes=["uuid", "index"], key="uuid"),
+        additional_stores={
+            "data": SqliteStore(file, "data", indexes=["blob_uuid"], key="blob_uuid"),
+            RECORDS_STORE: SqliteStore(file, "records", indexes=INDEXED_FIELDS, key="_id"),
+            BLOBS_STORE: BlobDirectory(base / BLOB_DIRECTORY),
+        },
+    )
+    job_store.connect()
+    return job_store
+
+
+def job_store_from_settings(directory: str | Path, *, kind: str = "auto") -> "JobStore":
+    """Return the JobStore that a site's settings ask for, connected.
+
+    Parameters
+    ----------
+    directory
+        Where the embedded store is, if it is used.
+    kind
+        ``jobflow`` for the store of jobflow.yaml, ``embedded`` for the one in the directory,
+        ``auto`` for the first where such a file (``JOBFLOW_CONFIG_FILE``, ``~/.jobflow.yaml``) or
+        ``JOBFLOW_JOB_STORE`` exists, and the second otherwise.
+
+    Raises
+    ------
+    SettingsError
+        If jobflow.yaml cannot be used or lacks the stores ``records`` and ``blobs``.
+    StoreUnavailableError
+        If a store cannot be reached.
+    """
+    if kind not in ("auto", "jobflow", "embedded"):
+        raise SettingsError(
+            f"`store` is {kind!r}. Use `auto`, `jobflow` (what jobflow.yaml says) or `embedded`."
+        )
+    if kind == "embedded" or (kind == "auto" and not has_jobflow_configuration()):
+        return embedded_job_store(directory)
+    try:
+        from jobflow import SETTINGS  # noqa: PLC0415
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"jobflow.yaml cannot be used: {error}. Compare fireworker_configs/jobflow.yaml."
+        ) from error
+    job_store = SETTINGS.JOB_STORE
+    Records(job_store).ensure_indexes()
+    job_store.connect()
+    return job_store
+
+
+def has_jobflow_configuration() -> bool:
+    """Return whether this site has told jobflow where to store."""
+    if os.environ.get("JOBFLOW_JOB_STORE"):
+        return True
+    file = os.environ.get("JOBFLOW_CONFIG_FILE") or "~/.jobflow.yaml"
+    return Path(file).expanduser().is_file()
+
+
+__all__ = ["embedded_job_store", "has_jobflow_configuration", "job_store_from_settings"]
