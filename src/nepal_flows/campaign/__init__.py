@@ -26,6 +26,7 @@ from nepal_flows.campaign.model import (
     TrainingSection,
     ZblSection,
 )
+from nepal_flows.campaign.nep_input import nep_input_of
 from nepal_flows.campaign.read import LoadedCampaign, load_campaign, read_campaign
 from nepal_flows.campaign.structures import (
     SeedStructure,
@@ -65,6 +66,7 @@ __all__ = [
     "ZblSection",
     "gate_distances",
     "load_campaign",
+    "nep_input_of",
     "read_campaign",
     "seed_structures",
     "starting_structure",
