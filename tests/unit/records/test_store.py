@@ -1,0 +1,92 @@
+"""The store is beside the campaign unless jobflow.yaml says otherwise."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from jobflow import JobStore
+from maggma.stores import GridFSStore, MongoStore
+
+from nepal_flows.errors import SettingsError
+from nepal_flows.records import SqliteStore, job_store_from_settings
+from nepal_flows.records.store import has_jobflow_configuration
+
+TEMPLATE = Path(__file__).parents[3] / "fireworker_configs" / "jobflow.yaml"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("JOBFLOW_CONFIG_FILE", raising=False)
+    monkeypatch.delenv("JOBFLOW_JOB_STORE", raising=False)
+    return tmp_path
+
+
+def test_store_is_embedded_without_jobflow_yaml(home):
+    assert isinstance(job_store_from_settings(home / "campaign").docs_store, SqliteStore)
+
+
+def test_embedded_store_can_be_asked_for_beside_a_jobflow_yaml(home):
+    (home / ".jobflow.yaml").write_text("JOB_STORE: {}\n")
+    assert has_jobflow_configuration()
+    store = job_store_from_settings(home / "campaign", kind="embedded")
+    assert isinstance(store.docs_store, SqliteStore)
+
+
+def test_unknown_kind_is_refused(home):
+    with pytest.raises(SettingsError, match="`auto`, `jobflow`"):
+        job_store_from_settings(home, kind="mongo")
+
+
+def test_template_describes_a_store_on_mongodb():
+    store = JobStore.from_dict_spec(yaml.safe_load(TEMPLATE.read_text())["JOB_STORE"])
+    assert isinstance(store.docs_store, MongoStore)
+    assert isinstance(store.additional_stores["records"], MongoStore)
+    assert isinstance(store.additional_stores["blobs"], GridFSStore)
+
+
+ASK = """
+import sys
+from nepal_flows.errors import SettingsError
+from nepal_flows.records import Records, job_store_from_settings
+try:
+    store = job_store_from_settings(sys.argv[1])
+except SettingsError as error:
+    print(error)
+else:
+    print(type(store.docs_store).__name__, Records(store).blobs.put(b"x", "text").n_bytes)
+"""
+
+
+def ask(home: Path, yaml_text: str) -> str:
+    (home / "jobflow.yaml").write_text(yaml_text)
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ASK, str(home)],
+        env={"HOME": str(home), "JOBFLOW_CONFIG_FILE": str(home / "jobflow.yaml")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_jobflow_yaml_decides_where_there_is_one(home):
+    text = """
+    JOB_STORE:
+      docs_store: {type: MemoryStore}
+      additional_stores:
+        records: {type: MemoryStore}
+        blobs: {type: MemoryStore}
+    """
+    assert ask(home, text) == "MemoryStore 1\n"
+
+
+def test_jobflow_yaml_without_our_stores_is_refused_with_the_remedy(home):
+    answer = ask(home, "JOB_STORE: {docs_store: {type: MemoryStore}}\n")
+    assert "no additional store named 'records'" in answer
+    assert "NEPAL_STORE=embedded" in answer
+
+
+def test_jobflow_yaml_with_an_error_is_refused(home):
+    assert "jobflow.yaml cannot be used" in ask(home, "JOB_STORE: {docs_store: {type: NoStore}}\n")
