@@ -1,0 +1,413 @@
+r"""Square MaxVol: the rows of a tall matrix that span the largest volume.
+
+A set of r rows A of an (n, r) matrix B is *dominant* when no entry of :math:`C = B A^{-1}`
+exceeds 1 in magnitude [1]_. Swapping the row of a larger entry :math:`C_{ij}` into place j
+multiplies :math:`|\det A|` by :math:`|C_{ij}|`, so the volume never falls.
+
+The start and C come together from one pivoted LU of *all* rows: with :math:`P B = L U` the first
+r rows are the start and :math:`C = L L_1^{-1}`. Swaps are then made on the rows with the largest
+entries only, with a fused update and search; one matrix product of the rank of the changed places
+brings every other row up to date, and the largest entry of all rows decides whether to go on.
+
+References
+----------
+.. [1] S. A. Goreinov et al., "How to find a good submatrix", in Matrix Methods: Theory,
+   Algorithms, Applications (World Scientific, 2010), pp. 247-256.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from scipy.linalg import blas, lapack
+
+from nepal_flows.errors import ActiveSetError
+from nepal_flows.typing import FloatArray, IntArray
+
+_FAST = {"nnan", "ninf", "nsz", "reassoc", "contract", "arcp"}
+"""Rounding may differ by the order of a sum; NaN and infinity are excluded on entry."""
+
+_DRIFT_ALLOWED = 1e-6
+_N_PROBES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class MaxVol:
+    """A dominant set of rows.
+
+    Attributes
+    ----------
+    rows
+        Chosen rows in the order of places, shape (r,).
+    log_determinant
+        Natural logarithm of ``|det matrix[rows]|``; -inf when the matrix has not full rank.
+    rank
+        Pivots of the elimination above rounding; below r the last places hold arbitrary rows.
+    n_swaps, n_sweeps
+        Swaps made after the start, and searches over all rows.
+    largest
+        Largest magnitude in ``matrix @ inv(matrix[rows])``, over all rows.
+    drift
+        Estimated error of the entries that ``largest`` was read from, relative to the rows.
+    converged
+        Whether every row is within the tolerance.
+    """
+
+    rows: IntArray
+    log_determinant: float
+    rank: int
+    n_swaps: int
+    n_sweeps: int
+    largest: float
+    drift: float
+    converged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Improvement:
+    """What a run of swaps did.
+
+    Attributes
+    ----------
+    log_gain
+        Growth of the logarithm of the volume.
+    n_swaps, n_sweeps
+        Swaps made, and searches over all rows.
+    largest
+        Largest magnitude of any entry in the end.
+    converged
+        Whether it is within the tolerance.
+    """
+
+    log_gain: float
+    n_swaps: int
+    n_sweeps: int
+    largest: float
+    converged: bool
+
+
+def maxvol(
+    matrix: FloatArray,
+    *,
+    tolerance: float = 1.001,
+    max_sweeps: int = 200,
+    max_swaps: int | None = None,
+) -> MaxVol:
+    r"""Return the rows of a tall matrix that are dominant to a tolerance.
+
+    Parameters
+    ----------
+    matrix
+        Shape (n, r) with n >= r, dimensionless.
+    tolerance
+        Largest magnitude of :math:`B A^{-1}` that is left alone; above 1.
+    max_sweeps
+        Searches over all rows before giving up.
+    max_swaps
+        Swaps before giving up; 100 r by default.
+
+    Returns
+    -------
+    MaxVol
+        The rows, and whether all rows were verified to be within the tolerance.
+
+    Raises
+    ------
+    ActiveSetError
+        If there are fewer rows than columns, a number is not finite, or the tolerance is below 1.
+
+    Notes
+    -----
+    Every entry is read in float64. The entries are carried along by updates, so their error is
+    estimated in the end against ``matrix[rows]`` itself with random probes; where it is not small
+    they are computed afresh and the search goes on. A matrix that is numerically singular has no
+    unique C: there the probes test :math:`C A = B` instead.
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    _check(matrix, tolerance)
+    n, r = matrix.shape
+    limit = 100 * r if max_swaps is None else max_swaps
+    coefficients, order, pivots = lu_start(np.array(matrix, order="F"))
+    rows = np.arange(r)
+    rank = int((pivots > n * np.finfo(float).eps * pivots.max(initial=0.0)).sum())
+    log_gain, n_swaps, n_sweeps = 0.0, 0, 0
+    while True:
+        step = improve(
+            coefficients,
+            rows,
+            tolerance=tolerance,
+            max_sweeps=max(max_sweeps - n_sweeps, 1),
+            max_swaps=max(limit - n_swaps, 0),
+        )
+        log_gain += step.log_gain
+        n_swaps += step.n_swaps
+        n_sweeps += step.n_sweeps
+        drift = _drift(matrix, coefficients, rows, order)
+        if drift <= _DRIFT_ALLOWED or not step.converged or n_sweeps >= max_sweeps:
+            break
+        _refresh(matrix, coefficients, rows, order)
+    log_start = float(np.log(pivots).sum()) if rank == r else -np.inf
+    return MaxVol(
+        rows=order[rows],
+        log_determinant=log_start + log_gain,
+        rank=rank,
+        n_swaps=n_swaps,
+        n_sweeps=n_sweeps,
+        largest=step.largest,
+        drift=drift,
+        converged=step.converged and drift <= _DRIFT_ALLOWED,
+    )
+
+
+def improve(
+    coefficients: FloatArray,
+    rows: IntArray,
+    *,
+    tolerance: float,
+    followers: Sequence[FloatArray] = (),
+    max_sweeps: int = 200,
+    max_swaps: int = 1_000_000,
+    n_top: int | None = None,
+) -> Improvement:
+    """Swap rows until no entry of the coefficients exceeds the tolerance, in place.
+
+    Parameters
+    ----------
+    coefficients
+        C of every row that may be swapped in, shape (n, r), Fortran order; updated in place.
+    rows
+        Which row of ``coefficients`` holds each place, shape (r,); -1 where the holder is none
+        of them, and leaves for good when it is replaced. Updated in place.
+    tolerance
+        Largest magnitude that is left alone.
+    followers
+        Other rows expressed in the same places, shapes (m, r), Fortran order: carried along.
+    max_sweeps, max_swaps
+        When to give up.
+    n_top
+        Rows that take part in one round of swaps; r / 2, at least 64, by default.
+
+    Returns
+    -------
+    Improvement
+        Growth of the volume and whether all rows are within the tolerance.
+    """
+    n, r = coefficients.shape
+    n_top = min(n, max(r // 2, 64) if n_top is None else n_top)
+    log_gain, n_swaps, n_sweeps = 0.0, 0, 0
+    grades = np.empty(n)
+    while True:
+        n_sweeps += 1
+        column_major_row_maxima(coefficients, grades)
+        grades[rows[rows >= 0]] = -1.0
+        largest = float(grades.max(initial=0.0))
+        converged = largest <= tolerance
+        if converged or n_sweeps > max_sweeps or n_swaps >= max_swaps:
+            break
+        top = _top_rows(grades, n_top)
+        held = rows.copy()
+        places, members, gain, done = _swap_among(
+            coefficients, top, rows, tolerance, max_swaps - n_swaps
+        )
+        if not gain > 0.0:
+            rows[:] = held
+            break
+        n_swaps += done
+        log_gain += gain
+        change = _change_of_places(coefficients, places, members)
+        for target in (coefficients, *followers):
+            if len(target):
+                _apply_change(target, places, change)
+        coefficients[members] = 0.0
+        coefficients[members, places] = 1.0
+    return Improvement(log_gain, n_swaps, n_sweeps, max(largest, 1.0), converged)
+
+
+def _check(matrix: FloatArray, tolerance: float) -> None:
+    if matrix.ndim != 2 or matrix.shape[1] == 0 or matrix.shape[0] < matrix.shape[1]:
+        raise ActiveSetError(
+            f"`matrix` has shape {matrix.shape}; MaxVol needs at least as many rows as columns, "
+            "and one column. Reduce the columns to the space that the rows span first."
+        )
+    if not np.isfinite(matrix).all():
+        raise ActiveSetError("`matrix` holds NaN or infinity. Drop the frames it comes from.")
+    if not tolerance >= 1.0:
+        raise ActiveSetError(f"`tolerance` is {tolerance}; give a number of at least 1.")
+
+
+def lu_start(matrix: FloatArray) -> tuple[FloatArray, IntArray, FloatArray]:
+    r"""Return C of all rows for the start that pivoted LU finds; the matrix is overwritten.
+
+    Parameters
+    ----------
+    matrix
+        Shape (n, r) with n >= r, Fortran order. Its memory becomes that of C.
+
+    Returns
+    -------
+    tuple[FloatArray, IntArray, FloatArray]
+        :math:`C = L L_1^{-1}`, shape (n, r), identity in its first r rows; which row of the
+        matrix each of its rows belongs to, shape (n,); magnitudes of the pivots, shape (r,).
+    """
+    r = matrix.shape[1]
+    lu, swaps, _ = lapack.dgetrf(matrix, overwrite_a=1)
+    order = np.arange(len(matrix))
+    for place, other in enumerate(swaps.tolist()):
+        order[place], order[other] = order[other], order[place]
+    pivots = np.abs(np.diagonal(lu)).copy()
+    top = np.asfortranarray(lu[:r])
+    coefficients = blas.dtrsm(1.0, top, lu, side=1, lower=1, diag=1, overwrite_b=1)
+    coefficients[:r] = np.eye(r)
+    return coefficients, order, pivots
+
+
+def _top_rows(grades: FloatArray, n_top: int) -> IntArray:
+    """Return the rows of the largest grades, without those whose grade is negative."""
+    eligible = np.flatnonzero(grades >= 0.0)
+    if n_top >= len(eligible):
+        return eligible
+    return np.sort(eligible[np.argpartition(-grades[eligible], n_top - 1)[:n_top]])
+
+
+def _swap_among(
+    coefficients: FloatArray, top: IntArray, rows: IntArray, tolerance: float, max_swaps: int
+) -> tuple[IntArray, IntArray, float, int]:
+    """Swap among a few rows; return changed places, their new rows, log gain, and swaps."""
+    block = np.ascontiguousarray(coefficients[top])
+    slots = top.copy()
+    before = rows.copy()
+    gain, done = _swap_until_dominant(block, slots, rows, tolerance, max_swaps)
+    places = np.flatnonzero(rows != before)
+    return places, rows[places], float(gain), int(done)
+
+
+def _change_of_places(
+    coefficients: FloatArray, places: IntArray, members: IntArray
+) -> FloatArray:
+    """Return (H_JJ)^-1 (H_J - I_J) for new holders H of the places J, shape (k, r)."""
+    difference = coefficients[members].copy()
+    block = difference[:, places].copy()
+    difference[np.arange(len(places)), places] -= 1.0
+    return np.asfortranarray(np.linalg.solve(block, difference))
+
+
+def _apply_change(target: FloatArray, places: IntArray, change: FloatArray) -> None:
+    columns = np.asfortranarray(target[:, places])
+    updated = blas.dgemm(-1.0, columns, change, beta=1.0, c=target, overwrite_c=1)
+    if updated is not target and not np.shares_memory(updated, target):
+        target[...] = updated
+
+
+def _drift(
+    matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray
+) -> float:
+    """Estimate the error of the coefficients with Gaussian probes, relative to row size."""
+    r = matrix.shape[1]
+    scale = np.abs(matrix).max(axis=0)
+    scale[scale == 0.0] = 1.0
+    active = matrix[order[rows]] / scale
+    probes = np.random.default_rng(0).standard_normal((r, _N_PROBES))
+    factor, pivots, info = lapack.dgetrf(np.asfortranarray(active))
+    diagonal = np.abs(np.diagonal(factor))
+    if info == 0 and diagonal.min() > 1e-12 * diagonal.max():
+        solved, _ = lapack.dgetrs(factor, pivots, probes)
+        expected = matrix @ (solved / scale[:, None])
+        found = coefficients @ probes
+    else:
+        expected = matrix @ (probes / scale[:, None])
+        found = coefficients @ (active @ probes)
+    size = np.abs(expected).max() or 1.0
+    return float(np.abs(found - expected[order]).max() / size)
+
+
+def _refresh(
+    matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray
+) -> None:
+    """Compute the coefficients afresh from the active rows."""
+    solved = np.linalg.solve(matrix[order[rows]].T, matrix[order].T)
+    coefficients[...] = solved.T
+    coefficients[rows] = np.eye(len(rows))
+
+
+_MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
+"""Clears the sign of a float64: as integers, magnitudes order as the numbers do, and the search
+for the largest one vectorises, which it does not in floating point."""
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+def column_major_row_maxima(matrix, maxima):  # pragma: no cover - compiled
+    """Write the largest magnitude of every row of a column-major matrix, shape (n,)."""
+    n, r = matrix.shape
+    columns = matrix.T.view(np.int64)
+    found = maxima.view(np.int64)
+    for start in range(0, n, 2048):
+        stop = min(start + 2048, n)
+        for i in range(start, stop):
+            found[i] = 0
+        for j in range(r):
+            for i in range(start, stop):
+                found[i] = max(found[i], columns[j, i] & _MAGNITUDE)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+def _swap_until_dominant(block, slots, rows, tolerance, max_swaps):  # pragma: no cover - compiled
+    """Swap the largest entry in until all are within the tolerance; return (log gain, swaps).
+
+    ``block`` (m, r) row-major holds the coefficients of the rows ``slots``; a row that leaves its
+    place takes the slot of the one that came in. A holder -1 leaves for good: its slot is zeroed.
+    """
+    m, r = block.shape
+    bits = block.view(np.int64)
+    maxima = np.zeros(m)
+    found = maxima.view(np.int64)
+    direction = np.empty(r)
+    for a in range(m):
+        largest = np.int64(0)
+        for c in range(r):
+            largest = max(largest, bits[a, c] & _MAGNITUDE)
+        found[a] = largest
+    gain = 0.0
+    n_swaps = 0
+    while n_swaps < max_swaps:
+        i = np.argmax(maxima)
+        if not maxima[i] > tolerance:
+            break
+        j = 0
+        while bits[i, j] & _MAGNITUDE != found[i]:
+            j += 1
+        pivot = block[i, j]
+        inverse = 1.0 / pivot
+        for c in range(r):
+            direction[c] = block[i, c] * inverse
+        direction[j] = 1.0 - inverse
+        for a in range(m):
+            factor = block[a, j]
+            if factor == 0.0:
+                continue
+            for c in range(r):
+                block[a, c] -= factor * direction[c]
+            largest = np.int64(0)
+            for c in range(r):
+                largest = max(largest, bits[a, c] & _MAGNITUDE)
+            found[a] = largest
+        leaving = rows[j]
+        rows[j] = slots[i]
+        slots[i] = leaving
+        if leaving < 0:
+            for c in range(r):
+                block[i, c] = 0.0
+        else:
+            for c in range(r):
+                block[i, c] = -direction[c]
+            block[i, j] = inverse
+        largest = np.int64(0)
+        for c in range(r):
+            largest = max(largest, bits[i, c] & _MAGNITUDE)
+        found[i] = largest
+        gain += np.log(abs(pivot))
+        n_swaps += 1
+    return gain, n_swaps
+
+
+__all__ = ["Improvement", "MaxVol", "column_major_row_maxima", "improve", "lu_start", "maxvol"]
