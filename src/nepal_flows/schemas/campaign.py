@@ -19,6 +19,7 @@ class CampaignState(Part):
     phase: Phase = "loop"
     n_clean_rounds: int = Field(0, description="Clean rounds running.")
     previous_model_key: str | None = None
+    previous_iteration_key: str | None = None
 
 
 class ConditionVerdict(Part):
@@ -105,9 +106,21 @@ class IterationDoc(Document):
     reasons: list[str] = Field(description="What is still missing, in sentences.")
     is_clean: bool
     n_clean_rounds: int
-    end_state: EndState | None = Field(None, description="Set on the last iteration.")
-    certificate: Certificate | None = None
+    is_ready_for_confirmation: bool = False
+    is_stalled: bool = False
+    certificate: Certificate | None = Field(None, description="Of a clean confirmation.")
     costs: dict[str, Cost] = Field(default_factory=dict, description="By stage.")
+    core_hours_total: float = Field(0.0, description="Of the campaign so far.")
+
+    @property
+    def iteration_number(self) -> int:
+        """The iteration, which an IterationDoc always has."""
+        return self.iteration or 0
+
+    @property
+    def failed_fraction(self) -> float:
+        """Share of all labels that failed."""
+        return self.n_labels_failed / max(1, self.n_labels_total)
 
 
 class ValidationDoc(Document):

@@ -56,6 +56,7 @@ class SelectedFrame(Part):
     step: int
     gamma: float = Field(description="Grade when found.")
     gamma_when_chosen: float | None = Field(None, description="Re-graded, when the choice fell.")
+    note: str | None = Field(None, description="How it was made, in words.")
 
 
 class SelectionDoc(Document):

@@ -1,0 +1,98 @@
+"""The loop: iterations until the certificate holds, the budget is spent, or nothing moves."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobflow import Flow, Response, job
+
+from nepal_flows.flows.iteration import IterationMaker, placed
+from nepal_flows.flows.routing import routed
+from nepal_flows.flows.steps import next_step
+from nepal_flows.jobs import (
+    DECIDING,
+    ActiveSetMaker,
+    CloseMaker,
+    LabelMaker,
+    SeedMaker,
+    StageMaker,
+    TrainMaker,
+    ValidateMaker,
+)
+from nepal_flows.records import Records
+from nepal_flows.schemas import CampaignState, EndState, IterationDoc
+
+
+@dataclass
+class CampaignMaker(StageMaker):
+    """Wire a campaign from any point on: its deciding job appends what comes next.
+
+    Attributes
+    ----------
+    routes
+        Worker by job name, for FireWorks and jobflow-remote; see :func:`routed`.
+    """
+
+    name: str = "campaign"
+    routes: dict[str, str] = field(default_factory=dict)
+
+    def make(self, state: CampaignState) -> Flow:
+        """Return the campaign from a state on; iteration 0 begins with the seeds' labels."""
+        place = (state.campaign_id, state.iteration)
+        first: list[Any] = []
+        after = None
+        if state.iteration == 0:
+            seeds = placed(SeedMaker(campaign=self.campaign).make(state.campaign_id), *place)
+            labels = placed(
+                LabelMaker(campaign=self.campaign, name="label seeds").make(seeds.output.key),
+                *place,
+            )
+            first, after = [seeds, labels], labels.output.keys
+        iteration = IterationMaker(campaign=self.campaign).make(state, after=after)
+        decide = placed(self.decide(state, iteration.output.key), *place)
+        flow = Flow([*first, iteration, decide], name=f"{self.campaign.name} {state.iteration}")
+        return routed(flow, self.routes)
+
+    @job(config=DECIDING)
+    def decide(self, state: CampaignState, iteration_key: str) -> Response:
+        """Append the next iteration, or the end.
+
+        Parameters
+        ----------
+        state
+            What the iteration was asked to do.
+        iteration_key
+            Key of its IterationDoc.
+        """
+        document = Records.current().load(IterationDoc, iteration_key)
+        step = next_step(document, self.campaign)
+        following = (
+            self.make(step.state)
+            if step.end_state is None
+            else self.finish(step.state, step.end_state, list(step.reasons))
+        )
+        return Response(output=step.summary(), replace=following)
+
+    def finish(self, state: CampaignState, end_state: EndState, reasons: list[str]) -> Flow:
+        """Return the end of a campaign: the long fit, its active set, the test, the verdict."""
+        campaign = self.campaign
+        place = (state.campaign_id, state.iteration, "end")
+        train = placed(TrainMaker(campaign=campaign).make(state), *place)
+        active_set = placed(ActiveSetMaker(campaign=campaign).make(train.output.key), *place)
+        jobs = [train, active_set]
+        validation_key = None
+        if campaign.validation is not None:
+            validate = placed(
+                ValidateMaker(campaign=campaign).make(state, train.output.key), *place
+            )
+            jobs.append(validate)
+            validation_key = validate.output.key
+        close = placed(
+            CloseMaker(campaign=campaign).make(
+                state, end_state, reasons, active_set.output.key, validation_key
+            ),
+            *place,
+        )
+        return routed(Flow([*jobs, close], name=f"{campaign.name} end"), self.routes)
+
+
+__all__ = ["CampaignMaker"]

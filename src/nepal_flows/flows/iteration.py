@@ -1,0 +1,73 @@
+"""One iteration: train, active set, explore, select, label, assess."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jobflow import Flow, Job
+
+from nepal_flows.jobs import (
+    ActiveSetMaker,
+    AssessMaker,
+    ExploreMaker,
+    LabelMaker,
+    SelectMaker,
+    StageMaker,
+    TrainMaker,
+)
+from nepal_flows.records import derived_uuid
+from nepal_flows.schemas import CampaignState
+
+
+@dataclass
+class IterationMaker(StageMaker):
+    """Wire one iteration of a campaign; its output is the IterationDoc."""
+
+    name: str = "iteration"
+
+    def make(self, state: CampaignState, *, after: Any = None) -> Flow:
+        """Return the iteration that a state asks for.
+
+        Parameters
+        ----------
+        state
+            Which campaign, iteration and phase; a confirmation trains the long fit and explores
+            larger cells.
+        after
+            Output of a job that must have run before.
+        """
+        campaign = self.campaign
+        place = (state.campaign_id, state.iteration)
+        train = placed(TrainMaker(campaign=campaign).make(state, after=after), *place)
+        active_set = placed(ActiveSetMaker(campaign=campaign).make(train.output.key), *place)
+        explorer = ExploreMaker(campaign=campaign)
+        explore = [
+            placed(explorer.make(state, active_set.output.key, bundle), *place, number)
+            for number, bundle in enumerate(explorer.bundles(state.phase))
+        ]
+        select = placed(
+            SelectMaker(campaign=campaign).make(
+                state, active_set.output.key, [job.output.keys for job in explore]
+            ),
+            *place,
+        )
+        label = placed(LabelMaker(campaign=campaign).make(select.output.key), *place)
+        assess = placed(
+            AssessMaker(campaign=campaign).make(
+                state, active_set.output.key, select.output.key, label.output
+            ),
+            *place,
+        )
+        jobs = [train, active_set, *explore, select, label, assess]
+        return Flow(jobs, output=assess.output, name=f"iteration {state.iteration}")
+
+
+def placed(job: Job, *place: str | int) -> Job:
+    """Return a new job with the uuid of its place, so that a re-run writes to the same place.
+
+    To be called before the job's output is referred to.
+    """
+    job.set_uuid(derived_uuid(*place, job.name))
+    return job
+
+
+__all__ = ["IterationMaker", "placed"]

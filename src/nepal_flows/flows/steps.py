@@ -1,0 +1,88 @@
+"""What comes after an iteration: the same rule for the deciding job and for a resumed run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nepal_flows.campaign import Campaign
+from nepal_flows.schemas import CampaignState, EndState, IterationDoc, Phase
+
+
+@dataclass(frozen=True)
+class Step:
+    """What comes next.
+
+    Attributes
+    ----------
+    state
+        What the next iteration, or the end, is asked to do.
+    end_state
+        None while the campaign goes on.
+    reasons
+        Why it ends, in sentences.
+    """
+
+    state: CampaignState
+    end_state: EndState | None = None
+    reasons: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the step as plain values, for the job's output."""
+        return {
+            "state": self.state.model_dump(mode="json"),
+            "end_state": self.end_state,
+            "reasons": list(self.reasons),
+        }
+
+
+def next_step(document: IterationDoc, campaign: Campaign) -> Step:
+    """Return what follows an iteration under a campaign's present budget.
+
+    The budget is read from the campaign as it is now, so that raising it and running again
+    carries on where the campaign had ended.
+    """
+    if document.certificate is not None:
+        reasons = ("Every criterion of the certificate holds.",)
+        return Step(_state(document, "confirmation"), "converged", reasons)
+    phase: Phase = "confirmation" if document.is_ready_for_confirmation else "loop"
+    state = _state(document, phase)
+    budget, done = campaign.budget, document.iteration_number + 1
+    labels_spent = document.n_labels_total >= budget.labels
+    if document.failed_fraction > campaign.labels.max_failed_fraction:
+        return Step(
+            _state(document, "confirmation"),
+            "failed",
+            (
+                f"{document.n_labels_failed} of {document.n_labels_total} labels failed, more than "
+                f"`labels.max_failed_fraction` = {campaign.labels.max_failed_fraction:g} allows.",
+            ),
+        )
+    spent = []
+    if done >= budget.iterations:
+        spent.append(f"All {budget.iterations} iterations of the budget were run.")
+    if labels_spent and phase == "loop" and not document.is_clean:
+        spent.append(f"All {budget.labels} labels of the budget were made.")
+    if budget.core_hours is not None and document.core_hours_total >= budget.core_hours:
+        spent.append(
+            f"{document.core_hours_total:.1f} of {budget.core_hours:g} core-hours were used."
+        )
+    if spent:
+        return Step(
+            _state(document, "confirmation"), "budget_exhausted", (*spent, *document.reasons)
+        )
+    if document.is_stalled:
+        return Step(_state(document, "confirmation"), "stalled", tuple(document.reasons))
+    return Step(state)
+
+
+def _state(document: IterationDoc, phase: Phase) -> CampaignState:
+    return CampaignState(
+        campaign_id=document.campaign_id or "",
+        iteration=document.iteration_number + 1,
+        phase=phase,
+        n_clean_rounds=document.n_clean_rounds,
+        previous_model_key=document.model_key,
+        previous_iteration_key=document.key,
+    )
+
+
+__all__ = ["Step", "next_step"]
