@@ -1,0 +1,18 @@
+"""One page that explains a campaign, and its few-line summary for the terminal."""
+
+from nepal_flows.report.data import GradeTrace, LossHistory, ParityPoints, ReportData
+from nepal_flows.report.page import build_report, write_report
+from nepal_flows.report.summary import summary_lines
+from nepal_flows.report.verdict import Verdict, build_verdict
+
+__all__ = [
+    "GradeTrace",
+    "LossHistory",
+    "ParityPoints",
+    "ReportData",
+    "Verdict",
+    "build_report",
+    "build_verdict",
+    "summary_lines",
+    "write_report",
+]

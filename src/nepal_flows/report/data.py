@@ -1,0 +1,207 @@
+"""What a report is made of: the stored documents of one campaign, and a few small arrays."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from nepal_flows.schemas import (
+    ActiveSetDoc,
+    CampaignDoc,
+    Certificate,
+    Cost,
+    ExplorationDoc,
+    IterationDoc,
+    LabelDoc,
+    SelectionDoc,
+    TrainingDoc,
+    ValidationDoc,
+)
+from nepal_flows.typing import FloatArray
+
+Dataset = Literal["train", "holdout", "validation"]
+"""Where labelled frames come from: trained on, held out, or fresh trajectories of the teacher."""
+
+
+@dataclass(frozen=True, eq=False)
+class ParityPoints:
+    """Reference and predicted values of the delivered model on one data set.
+
+    Attributes
+    ----------
+    dataset
+        Which data set.
+    reference_energies, predicted_energies
+        Per frame, shape (n_frames,), eV/atom, both without the atomic reference energies.
+    reference_forces, predicted_forces
+        Per atom, shape (n_atoms, 3), eV/Å.
+    """
+
+    dataset: Dataset
+    reference_energies: FloatArray
+    predicted_energies: FloatArray
+    reference_forces: FloatArray
+    predicted_forces: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class LossHistory:
+    """How one training went.
+
+    Attributes
+    ----------
+    label
+        Which training, in words: "iteration 3", "final fit".
+    columns
+        Names of the columns; the first is the step.
+    values
+        Shape (n_rows, n_columns).
+    """
+
+    label: str
+    columns: tuple[str, ...]
+    values: FloatArray
+
+    def column(self, name: str) -> FloatArray | None:
+        """Return one column by name, None if the training did not record it."""
+        return self.values[:, self.columns.index(name)] if name in self.columns else None
+
+
+@dataclass(frozen=True, eq=False)
+class GradeTrace:
+    """Grade along one exploration run.
+
+    Attributes
+    ----------
+    condition, replica, iteration
+        Which run.
+    steps
+        MD step of every check, shape (n_checks,).
+    grades
+        Largest grade of the frame, shape (n_checks,).
+    """
+
+    condition: str
+    replica: int
+    iteration: int
+    steps: FloatArray
+    grades: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything one report page is built from; all but the campaign itself may be missing.
+
+    Attributes
+    ----------
+    campaign
+        The campaign as it was asked for, and where it stands.
+    iterations
+        Its iterations in order.
+    models, active_sets, explorations, selections, labels, validations
+        Documents of every stage, in the order they were written.
+    parity, histories, traces
+        Small arrays for the figures.
+    nep_in
+        Text of the delivered model's nep.in.
+    generated_at
+        When the page was built, as text.
+    is_running
+        Whether a process holds the campaign's lock; None if that is not known.
+    missing
+        What should have been in the store and was not, in sentences.
+    """
+
+    campaign: CampaignDoc
+    iterations: tuple[IterationDoc, ...] = ()
+    models: tuple[TrainingDoc, ...] = ()
+    active_sets: tuple[ActiveSetDoc, ...] = ()
+    explorations: tuple[ExplorationDoc, ...] = ()
+    selections: tuple[SelectionDoc, ...] = ()
+    labels: tuple[LabelDoc, ...] = ()
+    validations: tuple[ValidationDoc, ...] = ()
+    parity: tuple[ParityPoints, ...] = ()
+    histories: tuple[LossHistory, ...] = ()
+    traces: tuple[GradeTrace, ...] = ()
+    nep_in: str = ""
+    generated_at: str = ""
+    is_running: bool | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def last(self) -> IterationDoc | None:
+        """The newest iteration that ended."""
+        return self.iterations[-1] if self.iterations else None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """The certificate of the newest iteration, if it gave one."""
+        return self.last.certificate if self.last else None
+
+    @property
+    def delivered_model(self) -> TrainingDoc | None:
+        """The model the campaign delivers: the final one, else that of the newest iteration."""
+        by_key = {model.key: model for model in self.models}
+        wanted = [self.campaign.final_model_key, self.last.model_key if self.last else None]
+        for key in wanted:
+            if key is not None and key in by_key:
+                return by_key[key]
+        return self.models[-1] if self.models else None
+
+    @property
+    def validation(self) -> ValidationDoc | None:
+        """The newest validation of the delivered model, else of any."""
+        model = self.delivered_model
+        matching = [v for v in self.validations if model and v.model_sha256 == model.model_sha256]
+        candidates = matching or list(self.validations)
+        return candidates[-1] if candidates else None
+
+    @property
+    def gamma_low(self) -> float | None:
+        """Grade up to which an atom is called safe."""
+        if self.certificate is not None:
+            return self.certificate.gamma_low
+        return self.explorations[-1].gamma_low if self.explorations else None
+
+    @property
+    def elements(self) -> list[str]:
+        """Chemical symbols of the campaign, as far as its documents tell."""
+        model = self.delivered_model
+        if model is not None:
+            return list(model.elements)
+        return sorted({symbol for label in self.labels for symbol in label.elements})
+
+    @property
+    def conditions(self) -> list[str]:
+        """Names of the conditions, in the order they appear."""
+        names = [v.condition for iteration in self.iterations for v in iteration.conditions]
+        names += [run.condition for run in self.explorations]
+        return list(dict.fromkeys(names))
+
+    def parity_of(self, dataset: Dataset) -> ParityPoints | None:
+        """Return the parity points of one data set, None if there are none."""
+        found = [
+            points
+            for points in self.parity
+            if points.dataset == dataset and len(points.reference_forces)
+        ]
+        return found[0] if found else None
+
+    def cost_by_iteration(self) -> list[tuple[str, dict[str, Cost]]]:
+        """Return the cost of every stage, by iteration in order; validations come last."""
+        rows = [(str(doc.iteration), dict(doc.costs)) for doc in self.iterations]
+        if self.validations:
+            costs = [doc.cost for doc in self.validations]
+            rows.append(("validation", {"validate": total_cost(costs)}))
+        return rows
+
+    def total_cost(self) -> Cost:
+        """Return the cost of everything that is on record."""
+        return total_cost(
+            cost for _, stages in self.cost_by_iteration() for cost in stages.values()
+        )
+
+
+def total_cost(costs: Iterable[Cost]) -> Cost:
+    """Return the sum of several costs."""
+    costs = list(costs)
+    return Cost(wall_s=sum(cost.wall_s for cost in costs), cpu_s=sum(cost.cpu_s for cost in costs))

@@ -1,0 +1,147 @@
+"""Sections on how good the model is: the grade as an alarm, and errors against the teacher."""
+
+from collections.abc import Sequence
+
+from nepal_flows.report import figures as draw
+from nepal_flows.report.blocks import Block, Drawing, Section, Table, table
+from nepal_flows.report.data import ReportData
+from nepal_flows.report.sections.shared import FORCE_UNIT, nothing_yet
+from nepal_flows.report.words import (
+    count,
+    figures,
+    force_rmse,
+    listed,
+    short_hash,
+    whole,
+)
+from nepal_flows.schemas import Errors
+
+
+def calibration(data: ReportData) -> Section:
+    title = "Is the grade a good alarm?"
+    figure, newest = draw.calibration(data), draw.newest_calibration(data)
+    if figure is None or newest is None:
+        return Section("calibration", title, nothing_yet("no unseen labels to compare with"))
+    largest = figures(newest.largest_error_called_safe_meV_per_A)
+    blocks: list[Block] = [
+        Drawing(
+            "calibration",
+            figure,
+            f"Grade against true force error of {count(newest.n_atoms, 'atom')} in "
+            f"{count(len(newest.bins), 'bin')}; the largest error called safe is {largest} "
+            f"{FORCE_UNIT}.",
+            "True force errors of atoms the model had not seen, gathered by their grade. Left of "
+            "the dotted line an atom is called safe. Right: the largest error called safe over "
+            "the largest training error; near 1 or below, the alarm missed nothing that "
+            "training had not already accepted.",
+        ),
+        table(
+            "The same as numbers; errors in meV/Å."
+            + (
+                f" Rank correlation of grade and error: {figures(newest.spearman, 2)} (high while "
+                "something new is found, near 0 when nothing is left to find)."
+                if newest.spearman is not None
+                else ""
+            ),
+            ("grade", "atoms", "RMS error", "99 % are below", "largest error"),
+            [
+                [
+                    f"{figures(part.gamma_from, 2)} to {figures(part.gamma_to, 2)}"
+                    if part.gamma_to is not None
+                    else f"above {figures(part.gamma_from, 2)}",
+                    whole(part.n_atoms),
+                    figures(part.force_rmse_meV_per_A),
+                    figures(part.force_p99_meV_per_A),
+                    figures(part.force_max_meV_per_A),
+                ]
+                for part in newest.bins
+                if part.n_atoms
+            ],
+            text_columns=("grade",),
+            is_folded=True,
+        ),
+    ]
+    return Section("calibration", title, blocks)
+
+
+def accuracy(data: ReportData) -> Section:
+    blocks: list[Block] = []
+    figure = draw.validation(data)
+    if data.validation is not None:
+        rows = [*data.validation.errors_by_condition.items(), ("all", data.validation.errors)]
+        named = [f"{name} {figures(force_rmse(errors))}" for name, errors in rows]
+        if figure is not None:
+            blocks.append(
+                Drawing(
+                    "validation",
+                    figure,
+                    f"Force RMSE in {FORCE_UNIT} on fresh trajectories: {listed(named)}.",
+                    "Force error on trajectories that the teacher itself ran, which no training "
+                    f"and no selection has seen (seed {data.validation.seed}, model "
+                    f"{short_hash(data.validation.model_sha256)}). This is the plainest answer "
+                    "to: how good is the potential?",
+                )
+            )
+        blocks.append(_validation_table(rows))
+    parity = draw.parity(data)
+    if parity is not None:
+        sets = [points.dataset for points in data.parity if len(points.reference_forces)]
+        blocks.append(
+            Drawing(
+                "parity",
+                parity,
+                f"Predicted against reference energies and forces for {listed(sets)}; points "
+                "lie along the diagonal when the model is right.",
+                "Each point is a frame (above) or a force component (below); where points are "
+                "many, darker means more. Energies are without the atomic reference energies. "
+                "A good model hugs the diagonal in every column alike.",
+            )
+        )
+    distribution = draw.error_distribution(data)
+    if distribution is not None:
+        blocks.append(
+            Drawing(
+                "errors",
+                distribution,
+                "Share of atoms whose force error is larger than a given value, by data set.",
+                "How often errors of a given size happen. Curves that lie together say that "
+                "unseen frames are as easy as those trained on; a tail to the right is rare but "
+                "large errors.",
+            )
+        )
+    return Section(
+        "accuracy", "Accuracy", blocks or nothing_yet("no errors against the teacher on record")
+    )
+
+
+def _validation_table(rows: Sequence[tuple[str, Errors]]) -> Table:
+    return table(
+        "Errors on fresh trajectories: forces in meV/Å, energy and virial in meV/atom.",
+        (
+            "trajectory",
+            "frames",
+            "atoms",
+            "force RMSE",
+            "largest",
+            "size of forces",
+            "energy RMSE",
+            "virial RMSE",
+        ),
+        [
+            [
+                name,
+                whole(errors.n_structures),
+                whole(errors.n_atoms),
+                figures(errors.force_rmse_meV_per_A),
+                figures(errors.force_max_meV_per_A),
+                figures(errors.reference_force_rms_meV_per_A),
+                figures(errors.energy_rmse_meV_per_atom),
+                figures(errors.virial_rmse_meV_per_atom),
+            ]
+            for name, errors in rows
+        ],
+        text_columns=("trajectory",),
+    )
+
+
+__all__ = ["accuracy", "calibration"]

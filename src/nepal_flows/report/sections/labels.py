@@ -1,0 +1,129 @@
+"""Section on what was selected and labelled, what was refused, and what failed."""
+
+from collections import Counter
+
+from nepal_flows.report import figures as draw
+from nepal_flows.report.blocks import Block, Cell, Drawing, Note, Section, Table, table
+from nepal_flows.report.data import ReportData
+from nepal_flows.report.sections.shared import nothing_yet
+from nepal_flows.report.words import (
+    NONE,
+    OUTCOME_WORDS,
+    count,
+    figures,
+    short_hash,
+    whole,
+)
+
+
+def selection(data: ReportData) -> Section:
+    blocks: list[Block] = []
+    figure = draw.selection(data)
+    if figure is not None:
+        chosen = sum(len(doc.selected) for doc in data.selections)
+        candidates = sum(doc.n_candidates for doc in data.selections)
+        blocks.append(
+            Drawing(
+                "selection",
+                figure,
+                f"{chosen} of {count(candidates, 'candidate frame')} chosen; the rest refused.",
+                "Candidate frames of each round. The frame with the largest grade is chosen, its "
+                "environments are added, the rest are graded again, and so on: frames refused "
+                "for a low grade were made needless by an earlier choice.",
+            )
+        )
+        blocks.append(_selection_table(data))
+    if data.labels:
+        blocks.append(_label_table(data))
+        blocks.append(_failed_labels(data))
+    early = [run for run in data.explorations if run.outcome != "finished"]
+    if early:
+        blocks.append(
+            table(
+                f"Runs that ended early: {len(early)} of {len(data.explorations)}.",
+                ("round", "condition", "replica", "outcome", "steps run", "largest γ", "why"),
+                [
+                    [
+                        str(run.iteration),
+                        run.condition,
+                        str(run.replica),
+                        OUTCOME_WORDS.get(run.outcome, run.outcome),
+                        f"{whole(run.finished_steps)} of {whole(run.requested_steps)}",
+                        figures(run.gamma_max),
+                        run.reason or NONE,
+                    ]
+                    for run in early
+                ],
+                text_columns=("condition", "outcome", "why"),
+                is_folded=True,
+            )
+        )
+    return Section("selection", "Selection and labels", blocks or nothing_yet("no label yet"))
+
+
+def _selection_table(data: ReportData) -> Table:
+    rows: list[list[Cell | str]] = []
+    for doc in data.selections:
+        by_condition = Counter(frame.condition for frame in doc.selected)
+        rows.append(
+            [
+                str(doc.iteration),
+                whole(doc.n_candidates),
+                whole(sum(frame.role == "train" for frame in doc.selected)),
+                whole(sum(frame.role == "holdout" for frame in doc.selected)),
+                ", ".join(f"{name} {n}" for name, n in by_condition.items()) or NONE,
+                ", ".join(f"{reason} {n}" for reason, n in doc.refused.items() if n) or NONE,
+                figures(doc.largest_remaining_grade),
+            ]
+        )
+    return table(
+        "What was chosen and refused in each round, with reasons.",
+        ("round", "candidates", "training", "hold-out", "chosen from", "refused", "largest γ left"),
+        rows,
+        text_columns=("chosen from", "refused"),
+        is_folded=True,
+    )
+
+
+def _label_table(data: ReportData) -> Table:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for doc in data.labels:
+        key = (doc.ancestry.source, doc.ancestry.condition or NONE)
+        counts = groups.setdefault(key, [0, 0, 0, 0])
+        counts[2 if doc.status == "quarantined" else int(doc.role == "holdout")] += 1
+        counts[3] += doc.n_atoms
+    return table(
+        "Where the labels come from.",
+        ("source", "condition", "training", "hold-out", "failed", "atoms"),
+        [[*key, *(whole(number) for number in counts)] for key, counts in sorted(groups.items())],
+        text_columns=("source", "condition"),
+        is_folded=True,
+    )
+
+
+def _failed_labels(data: ReportData) -> Block:
+    failed = [doc for doc in data.labels if doc.status == "quarantined"]
+    if not failed:
+        retried = sum(len(doc.attempts) > 1 for doc in data.labels)
+        return Note(f"No label failed; {retried} needed more than one attempt.")
+    return table(
+        f"Labels that failed and were set aside: {len(failed)} of {len(data.labels)}. They are "
+        "in no training set.",
+        ("structure", "round", "formula", "condition", "γ", "attempts", "why"),
+        [
+            [
+                Cell(short_hash(doc.structure_key), hint=doc.structure_key, is_code=True),
+                NONE if doc.iteration is None else str(doc.iteration),
+                doc.formula,
+                doc.ancestry.condition or NONE,
+                figures(doc.ancestry.gamma),
+                ", ".join(attempt.rung for attempt in doc.attempts) or NONE,
+                doc.reason or NONE,
+            ]
+            for doc in failed
+        ],
+        text_columns=("structure", "formula", "condition", "attempts", "why"),
+    )
+
+
+__all__ = ["selection"]

@@ -1,0 +1,342 @@
+"""The verdict on a campaign: its end state in words, why, what is shown and what is not."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nepal_flows.report.data import ReportData
+from nepal_flows.report.figures.accuracy import newest_calibration
+from nepal_flows.report.words import (
+    count,
+    figures,
+    force_rmse,
+    listed,
+    percent,
+    sentence,
+    short_hash,
+    whole,
+)
+from nepal_flows.schemas import ConditionVerdict, IterationDoc
+
+Tone = Literal["good", "warn", "bad", "neutral"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader should know first.
+
+    Attributes
+    ----------
+    state
+        ``end_state`` of the campaign, or ``running``, ``interrupted``, ``in_progress``.
+    headline, sentence
+        The state in one or two words, and in one sentence.
+    tone
+        How it is set off on the page.
+    reasons
+        Why it ended so, or what is still missing.
+    shown
+        What the certificate, or else the newest iteration, says.
+    not_covered
+        What it does not say.
+    cautions
+        What looks wrong or weak in the documents.
+    next_steps
+        What to do now.
+    """
+
+    state: str
+    headline: str
+    sentence: str
+    tone: Tone
+    reasons: tuple[str, ...]
+    shown: tuple[str, ...]
+    not_covered: tuple[str, ...]
+    cautions: tuple[str, ...]
+    next_steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _State:
+    headline: str
+    sentence: str
+    tone: Tone
+    next_steps: tuple[str, ...]
+
+
+_CONTINUE = "Run `nepal run` with the same campaign file: it continues where it stands."
+_STATES: dict[str, _State] = {
+    "converged": _State(
+        "Converged",
+        "Every criterion of the certificate holds for the delivered model.",
+        "good",
+        (
+            "Read what is not covered before using the potential for anything else.",
+            "`nepal export` writes the potential, its active set and the data in one bundle.",
+        ),
+    ),
+    "budget_exhausted": _State(
+        "Budget spent",
+        "The budget was spent before the certificate held: the model is the best so far, "
+        "without a certificate.",
+        "warn",
+        (
+            "Raise the budget in the campaign file and run `nepal run` again: nothing is repeated.",
+            "Or narrow the campaign: drop the conditions that are not clean.",
+        ),
+    ),
+    "stalled": _State(
+        "Stalled",
+        "Further rounds no longer brought the campaign closer to its certificate.",
+        "warn",
+        (
+            "Look at the conditions that are not clean: they may need more labels per round, a "
+            "longer training or a larger network.",
+            "Change those settings and start a campaign from this data with `nepal import`.",
+        ),
+    ),
+    "failed": _State(
+        "Failed",
+        "The campaign could not go on.",
+        "bad",
+        ("Remove the cause named here and run `nepal run` again: what was done is kept.",),
+    ),
+    "stopped": _State(
+        "Stopped",
+        "The campaign was stopped on request before its certificate held.",
+        "neutral",
+        (_CONTINUE,),
+    ),
+    "running": _State(
+        "Running", "The campaign is at work; this page shows it so far.", "neutral", ()
+    ),
+    "interrupted": _State(
+        "Interrupted",
+        "The campaign has not ended, and no process is working on it.",
+        "warn",
+        (_CONTINUE,),
+    ),
+    "in_progress": _State(
+        "Not finished",
+        "The campaign has not ended; this page shows it so far.",
+        "neutral",
+        (_CONTINUE,),
+    ),
+}
+
+
+def build_verdict(data: ReportData) -> Verdict:
+    """Return the verdict on a campaign as its documents stand."""
+    name = _state_name(data)
+    state = _STATES[name]
+    text = state.sentence
+    if data.last is None and data.campaign.end_state is None:
+        text += " No iteration has ended yet."
+    elif data.certificate is None and name == "converged":
+        text = "The campaign is marked converged, but its certificate is not on record."
+    return Verdict(
+        state=name,
+        headline=state.headline,
+        sentence=text,
+        tone="warn" if name == "converged" and data.certificate is None else state.tone,
+        reasons=_reasons(data),
+        shown=_shown(data),
+        not_covered=_not_covered(data),
+        cautions=_cautions(data),
+        next_steps=state.next_steps,
+    )
+
+
+def _state_name(data: ReportData) -> str:
+    if data.campaign.end_state is not None:
+        return data.campaign.end_state
+    if data.is_running is None:
+        return "in_progress"
+    return "running" if data.is_running else "interrupted"
+
+
+def _reasons(data: ReportData) -> tuple[str, ...]:
+    reasons = list(data.campaign.end_reasons)
+    if data.last is not None and data.campaign.end_state != "converged":
+        reasons += data.last.reasons
+    return tuple(dict.fromkeys(sentence(reason) for reason in reasons if reason.strip()))
+
+
+def _shown(data: ReportData) -> tuple[str, ...]:
+    """Return what the documents show, strongest first."""
+    verdicts = judged_conditions(data)
+    lines = [_condition_line(data, verdicts)] if verdicts else []
+    worst = worst_condition(verdicts)
+    if worst is not None:
+        lines.append(_bound_line(data, worst))
+    lines += [_safe_line(data), _force_line(data)]
+    return tuple(line for line in lines if line)
+
+
+def judged_conditions(data: ReportData) -> list[ConditionVerdict]:
+    """Return the conditions of the certificate, else of the newest iteration that judged any."""
+    if data.certificate is not None and data.certificate.conditions:
+        return list(data.certificate.conditions)
+    for doc in reversed(data.iterations):
+        if doc.conditions:
+            return list(doc.conditions)
+    return []
+
+
+def worst_condition(verdicts: list[ConditionVerdict]) -> ConditionVerdict | None:
+    """Return the condition that is furthest from its allowance, unclean ones first."""
+    if not verdicts:
+        return None
+    return max(
+        verdicts, key=lambda v: (not v.is_clean, v.exceedance_upper_95 / max(v.allowance, 1e-9))
+    )
+
+
+def _condition_line(data: ReportData, verdicts: list[ConditionVerdict]) -> str:
+    clean = sum(verdict.is_clean for verdict in verdicts)
+    steps = sum(verdict.finished_steps for verdict in verdicts)
+    which = "the certified round" if data.certificate else "the newest round"
+    return (
+        f"{clean} of {count(len(verdicts), 'condition')} were clean in {which}, "
+        f"over {whole(steps)} steps of molecular dynamics."
+    )
+
+
+def _bound_line(data: ReportData, worst: ConditionVerdict) -> str:
+    grade = f"grade {data.gamma_low:g}" if data.gamma_low else "the threshold"
+    return (
+        f"In the hardest condition, {worst.condition}, {whole(worst.n_exceeded_windows)} of "
+        f"{count(worst.n_windows, 'window')} passed {grade}: at 95 % confidence, "
+        f"less than {percent(worst.exceedance_upper_95)} of its windows do."
+    )
+
+
+def largest_safe_error(data: ReportData) -> float | None:
+    """Return the largest true force error seen among atoms called safe, meV/Å."""
+    if data.certificate and data.certificate.largest_error_called_safe_meV_per_A is not None:
+        return data.certificate.largest_error_called_safe_meV_per_A
+    table = newest_calibration(data)
+    return table.largest_error_called_safe_meV_per_A if table else None
+
+
+def _safe_line(data: ReportData) -> str:
+    largest, table = largest_safe_error(data), newest_calibration(data)
+    if largest is None:
+        return ""
+    seen = (
+        f"Of {count(table.n_atoms, 'atom')} compared with the teacher, those" if table else "Atoms"
+    )
+    line = f"{seen} called safe had a force error of at most {figures(largest)} meV/Å"
+    training = _training_peak(data)
+    if training:
+        line += f", {figures(largest / training, 2)} times the largest in training"
+    return line + "."
+
+
+def _training_peak(data: ReportData) -> float | None:
+    if data.certificate is not None:
+        return data.certificate.training_errors.force_max_meV_per_A
+    return data.last.training_errors.force_max_meV_per_A if data.last else None
+
+
+def _force_line(data: ReportData) -> str:
+    parts = [
+        (force_rmse(data.validation.errors if data.validation else None), "on fresh trajectories"),
+        (holdout_rmse(data), "on the hold-out"),
+        (training_rmse(data), "in training"),
+    ]
+    named = [f"{figures(value)} meV/Å {where}" for value, where in parts if value is not None]
+    return f"Force RMSE: {listed(named)}." if named else ""
+
+
+def holdout_rmse(data: ReportData) -> float | None:
+    """Return the force RMSE of the delivered model on the hold-out, meV/Å."""
+    model = data.delivered_model
+    if model is not None and model.holdout_errors is not None:
+        return force_rmse(model.holdout_errors)
+    return force_rmse(data.last.holdout_errors) if data.last else None
+
+
+def training_rmse(data: ReportData) -> float | None:
+    """Return the force RMSE of the delivered model on its training labels, meV/Å."""
+    model = data.delivered_model
+    if model is not None:
+        return force_rmse(model.training_errors)
+    return force_rmse(data.last.training_errors) if data.last else None
+
+
+def _not_covered(data: ReportData) -> tuple[str, ...]:
+    if data.certificate is not None:
+        return tuple(sentence(item) for item in data.certificate.not_covered)
+    return (
+        "There is no certificate: nothing on this page bounds the error of the model.",
+        "Grades and errors describe the listed conditions only; elsewhere nothing was tried.",
+    )
+
+
+def _cautions(data: ReportData) -> tuple[str, ...]:
+    lines = [sentence(text) for text in data.missing]
+    if data.campaign.end_state == "converged" and data.certificate is None:
+        lines.append("Treat the model as not certified until the certificate is found.")
+    lines += _model_cautions(data) + _label_cautions(data)
+    if data.last is not None:
+        lines += _round_cautions(data, data.last)
+    return tuple(lines)
+
+
+def _model_cautions(data: ReportData) -> list[str]:
+    model, certificate = data.delivered_model, data.certificate
+    lines = []
+    if model and certificate and model.model_sha256 != certificate.model_sha256:
+        lines.append(
+            f"The certificate is for model {short_hash(certificate.model_sha256)}, but the "
+            f"delivered model is {short_hash(model.model_sha256)}."
+        )
+    validation = data.validation
+    if model and validation and validation.model_sha256 != model.model_sha256:
+        lines.append(
+            "The errors on fresh trajectories were measured with model "
+            f"{short_hash(validation.model_sha256)}, not with the delivered one."
+        )
+    return lines
+
+
+def _label_cautions(data: ReportData) -> list[str]:
+    failed = sum(label.status == "quarantined" for label in data.labels)
+    if failed > 0.1 * max(len(data.labels), 1):
+        return [
+            f"{failed} of {count(len(data.labels), 'label')} failed: the set may lack just the "
+            "structures that are hard for the teacher."
+        ]
+    return []
+
+
+def _round_cautions(data: ReportData, last: IterationDoc) -> list[str]:
+    lines = []
+    growing = [part.element for part in last.coverage if not part.is_saturated]
+    if growing:
+        lines.append(
+            f"The rank of {listed(growing)} still grows with every batch: grades have no scale "
+            "yet, and nothing counts as clean."
+        )
+    short = [v.condition for v in last.conditions if v.finished_steps < v.requested_steps]
+    if short:
+        lines.append(f"Not all steps ran in the newest round: {listed(short)}.")
+    largest, training = largest_safe_error(data), _training_peak(data)
+    if largest is not None and training and largest > 3 * training:
+        lines.append(
+            f"Atoms called safe were off by up to {figures(largest)} meV/Å, "
+            f"{figures(largest / training, 2)} times the largest training error: the grade is "
+            "missing something."
+        )
+    return lines
+
+
+__all__ = [
+    "Verdict",
+    "build_verdict",
+    "holdout_rmse",
+    "judged_conditions",
+    "largest_safe_error",
+    "training_rmse",
+    "worst_condition",
+]

@@ -1,0 +1,199 @@
+"""How numbers, states and criteria read, on the page and in the terminal."""
+
+import math
+from collections.abc import Sequence
+
+from nepal_flows.schemas import Errors
+
+NONE = "–"
+"""Stands where there is no value."""
+
+CRITERIA = {
+    "conditions_clean": "every condition is clean",
+    "clean_rounds": "clean in two rounds running, on fresh seeds",
+    "two_clean_rounds": "clean in two rounds running, on fresh seeds",
+    "new_label_errors": "new labels are predicted about as well as old ones",
+    "holdout_settled": "the hold-out error has settled",
+    "rank_saturated": "the rank of every element is saturated",
+    "confirmed": "confirmed in a larger cell with unused seeds",
+}
+"""What each check of an iteration asks, by its name in the document."""
+
+STAGE_WORDS = {
+    "seed": "make starting structures",
+    "label": "label",
+    "train": "train",
+    "active_set": "active set",
+    "explore": "explore",
+    "select": "select",
+    "assess": "assess",
+    "validate": "validate",
+}
+
+PHASE_WORDS = {"seed": "start", "loop": "loop", "confirmation": "confirmation"}
+
+OUTCOME_WORDS = {
+    "finished": "finished",
+    "stopped_by_grade": "stopped at a high grade",
+    "stopped_by_gate": "stopped by the physics gate",
+    "crashed": "crashed",
+}
+
+GLOSSARY = (
+    (
+        "Teacher",
+        "The method that labels: it gives the reference energy, forces and virial of a "
+        "structure. All errors here are differences from it; its own errors are not seen.",
+    ),
+    (
+        "Label",
+        "One structure with the energy, forces and virial of the teacher. Hold-out labels "
+        "are never trained on, only tested against.",
+    ),
+    (
+        "Grade γ",
+        "How far an atom's surroundings lie outside what the model was trained on. At "
+        "most 1 inside the active set; above the threshold the model extrapolates. It detects new "
+        "surroundings; it is not an error in eV/Å.",
+    ),
+    (
+        "Active set",
+        "The training environments that span all others best, picked per element. "
+        "Grades are measured against them. It belongs to exactly one model.",
+    ),
+    (
+        "Condition",
+        "A starting structure with a temperature and pressure protocol: what the "
+        "potential is meant to be used for.",
+    ),
+    ("Round", "One exploration of all conditions with one model; an iteration of the loop."),
+    (
+        "Window",
+        "A stretch of a trajectory long enough to count as one independent look; several "
+        "grade checks fall into it.",
+    ),
+    ("Exceedance", "The share of windows in which the grade passed the threshold at least once."),
+    (
+        "Clean",
+        "A condition is clean in a round when all its steps ran, the physics gate never "
+        "fired, and its exceedance is within its allowance.",
+    ),
+    ("Called safe", "An atom whose grade is at or below the threshold."),
+    (
+        "Rank",
+        "How many independent directions an element's training environments span. While it "
+        "still grows, grades have no scale and nothing counts as clean.",
+    ),
+    (
+        "Certificate",
+        "The record of what was shown about the delivered model: condition by "
+        "condition, with bounds, and with what it does not cover.",
+    ),
+)
+"""Words of the page, each explained in a sentence or two."""
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a count with its noun: ``1 label``, ``12 000 labels``."""
+    word = noun if number == 1 else (plural or noun + "s")
+    return f"{whole(number)} {word}"
+
+
+def whole(number: int | float | None) -> str:
+    """Return a whole number, thousands set apart by a thin space from 10 000 on."""
+    if number is None:
+        return NONE
+    text = f"{round(number):,}" if abs(number) >= 10_000 else f"{round(number)}"
+    return text.replace(",", "\u202f")
+
+
+def figures(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many significant digits, never in exponent form below 1e6."""
+    if value is None or math.isnan(value):
+        return NONE
+    if math.isinf(value):
+        return "∞"
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if size >= 6 or size < -5:
+        mantissa = value / 10**size
+        exponent = str(size).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa:.2g}·10{exponent}"
+    if size >= digits:
+        return whole(value)
+    return f"{value:.{max(0, digits - 1 - size)}f}"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """Return a share as a percentage."""
+    return NONE if share is None else f"{figures(100 * share, digits)} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time as a person would say it."""
+    if seconds is None:
+        return NONE
+    if seconds < 0.95:
+        return f"{seconds:.2f} s"
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{whole(hours)} h {minutes:02d} min"
+
+
+def short_hash(text: str | None) -> str:
+    """Return the first twelve digits of a hash."""
+    return NONE if not text else text[:12]
+
+
+def force_rmse(errors: Errors | None) -> float | None:
+    """Return the force RMSE in meV/Å, None where there is none."""
+    return errors.force_rmse_meV_per_A if errors is not None else None
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return items as a phrase: ``a, b and c``."""
+    if len(items) < 2:
+        return "".join(items)
+    return ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def criterion(name: str) -> str:
+    """Return what a check asks; an unknown name is spelt out."""
+    return CRITERIA.get(name, name.replace("_", " "))
+
+
+def stage(name: str) -> str:
+    """Return the name of a stage as words."""
+    return STAGE_WORDS.get(name, name.replace("_", " "))
+
+
+def sentence(text: str) -> str:
+    """Return text with a full stop; it may begin with a user's name, so no capital is forced."""
+    text = text.strip()
+    return text if not text or text[-1] in ".!?" else text + "."
+
+
+__all__ = [
+    "CRITERIA",
+    "GLOSSARY",
+    "NONE",
+    "OUTCOME_WORDS",
+    "PHASE_WORDS",
+    "STAGE_WORDS",
+    "count",
+    "criterion",
+    "duration",
+    "figures",
+    "force_rmse",
+    "listed",
+    "percent",
+    "sentence",
+    "short_hash",
+    "stage",
+    "whole",
+]
