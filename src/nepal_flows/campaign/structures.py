@@ -10,7 +10,7 @@ from ase.data import atomic_numbers, covalent_radii, reference_states
 from nepal_flows.campaign.exploration import CellChoice, Condition, GateSection, Mix
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.core.elements import atomic_number
-from nepal_flows.core.seeds import Mixture, Recipe, Size, made_structure
+from nepal_flows.core.seeds import CellShape, Mixture, Recipe, Size, made_structure
 from nepal_flows.core.structure import Structure, elements_present
 from nepal_flows.errors import CampaignError, StructureError
 from nepal_flows.records.keys import derived_seed
@@ -160,7 +160,8 @@ def enlarged_size(choice: CellChoice, structure: Structure, factor: float) -> Si
     if n_atoms is None:
         repeats = choice.supercell or (1, 1, 1)
         n_atoms = structure.n_atoms * int(np.prod(repeats))
-    return Size(n_atoms=round(factor * n_atoms))
+    shape: CellShape = "folded" if choice.mode == "folded" else "supercell"
+    return Size(n_atoms=round(factor * n_atoms), shape=shape)
 
 
 def gate_distances(

@@ -1,0 +1,261 @@
+"""What a campaign will do, before anything runs: inputs, counts, needs, cost, and what is wrong."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nepal_flows.campaign.exploration import Condition
+from nepal_flows.campaign.forecast import Forecast, build_forecast
+from nepal_flows.campaign.model import Campaign
+from nepal_flows.campaign.needs import ElementNeed, element_needs
+from nepal_flows.campaign.nep_input import nep_input_of
+from nepal_flows.campaign.sanity import PlanProblem, plan_problems
+from nepal_flows.campaign.structures import seed_structures, starting_structure
+from nepal_flows.core.elements import atomic_number, symbols_of
+from nepal_flows.core.lattices import cell_thicknesses
+from nepal_flows.core.structure import Structure
+from nepal_flows.io.nep_in import format_nep_in
+from nepal_flows.records.keys import derived_seed
+
+_NOBLE_CORES = (2, 10, 18, 36, 54, 86)
+
+
+@dataclass(frozen=True)
+class ConditionPlan:
+    """The molecular dynamics of one condition.
+
+    Attributes
+    ----------
+    name, formula
+        The condition, and what its cell holds.
+    n_atoms, n_atoms_confirmation
+        Atoms of its cells in the loop and in the confirmation.
+    thickness
+        Least distance between opposite faces of a cell, Å.
+    n_runs, n_steps, n_checks
+        Per round: runs, steps of each, gradings of each.
+    duration
+        Of one run, ps.
+    is_extreme
+        Whether the wider allowance holds.
+    input
+        Every setting of a run, as text.
+    """
+
+    name: str
+    formula: str
+    n_atoms: int
+    n_atoms_confirmation: int
+    thickness: float
+    n_runs: int
+    n_steps: int
+    n_checks: int
+    duration: float
+    is_extreme: bool
+    input: str
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a campaign will do.
+
+    Attributes
+    ----------
+    nep_in
+        The nep.in of its models.
+    n_descriptors, n_projection, n_parameters
+        Sizes D, d and P.
+    needs
+        Per element.
+    n_seeds, seed_formulas
+        Seeds, and what they hold.
+    sample
+        The first seed: the structure whose label input can be shown.
+    conditions
+        Molecular dynamics, condition by condition.
+    forecast
+        Counts and cost.
+    problems
+        What speaks against running.
+    """
+
+    nep_in: str
+    n_descriptors: int
+    n_projection: int
+    n_parameters: int
+    needs: tuple[ElementNeed, ...]
+    n_seeds: int
+    seed_formulas: tuple[str, ...]
+    sample: Structure
+    conditions: tuple[ConditionPlan, ...]
+    forecast: Forecast
+    problems: tuple[PlanProblem, ...]
+
+    @property
+    def errors(self) -> tuple[PlanProblem, ...]:
+        """The problems that forbid the run."""
+        return tuple(problem for problem in self.problems if problem.level == "error")
+
+
+def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
+    """Return what a campaign will do, without doing any of it.
+
+    Parameters
+    ----------
+    campaign
+        The campaign, as ``read_campaign`` returns it.
+    structures
+        Its starting structures, in order.
+
+    Raises
+    ------
+    CampaignError
+        If a seed or a starting structure cannot be made.
+    """
+    nep_input = nep_input_of(campaign)
+    architecture = nep_input.architecture
+    seeds = [seed.structure for seed in seed_structures(campaign, structures)]
+    starts = [_sample_start(campaign, structures, c) for c in campaign.exploration.conditions]
+    larger = [
+        _sample_start(campaign, structures, c, factor=campaign.confirmation.size_factor)
+        for c in campaign.exploration.conditions
+    ]
+    needs = element_needs(campaign, seeds, starts, architecture.n_projection)
+    density = float(np.mean([s.n_atoms / s.volume for s in starts]))
+    neighbours = tuple(
+        4.0 / 3.0 * math.pi * cutoff**3 * density for cutoff in campaign.model.cutoff_A
+    )
+    labelled = [*seeds, *starts]
+    expected = (
+        max(campaign.seeds.n, *(need.labels_needed[0] for need in needs)),
+        max(campaign.seeds.n, *(need.labels_needed[1] for need in needs)),
+    )
+    forecast = build_forecast(
+        campaign,
+        n_labels=expected,
+        atoms_per_label=float(np.mean([s.n_atoms for s in labelled])),
+        neighbours=(neighbours[0], neighbours[1]),
+        run_atoms=[s.n_atoms for s in starts],
+        n_projection=architecture.n_projection,
+        valences={symbol: valence_electrons(symbol) for symbol in architecture.elements},
+    )
+    return Plan(
+        nep_in=format_nep_in(nep_input),
+        n_descriptors=architecture.n_descriptors,
+        n_projection=architecture.n_projection,
+        n_parameters=architecture.n_parameters,
+        needs=needs,
+        n_seeds=len(seeds),
+        seed_formulas=tuple(formula(seed) for seed in seeds),
+        sample=seeds[0] if seeds else starts[0],
+        conditions=tuple(
+            _condition_plan(campaign, condition, start, large)
+            for condition, start, large in zip(
+                campaign.exploration.conditions, starts, larger, strict=True
+            )
+        ),
+        forecast=forecast,
+        problems=plan_problems(
+            campaign,
+            structures=structures,
+            starts=starts,
+            larger=larger,
+            needs=needs,
+            forecast=forecast,
+        ),
+    )
+
+
+def valence_electrons(symbol: str) -> float:
+    """Return a rough number of valence electrons: beyond noble gas and filled d and f shells.
+
+    Examples
+    --------
+    >>> valence_electrons("Si"), valence_electrons("Cu"), valence_electrons("Ga")
+    (4.0, 11.0, 3.0)
+    """
+    number = atomic_number(symbol)
+    beyond = number - max((core for core in (0, *_NOBLE_CORES) if core < number), default=0)
+    for filled in (24, 10):
+        if beyond > filled + 2:
+            return float(beyond - filled)
+    return float(beyond)
+
+
+def formula(structure: Structure) -> str:
+    """Return the sum formula, elements by atomic number.
+
+    Examples
+    --------
+    >>> formula(Structure([29, 29, 79], np.zeros((3, 3)), np.eye(3)))
+    'Cu2Au'
+    """
+    numbers, counts = np.unique(structure.numbers, return_counts=True)
+    return "".join(
+        symbol + (str(count) if count > 1 else "")
+        for symbol, count in zip(symbols_of(numbers), counts, strict=True)
+    )
+
+
+def _sample_start(
+    campaign: Campaign,
+    structures: Sequence[Structure],
+    condition: Condition,
+    *,
+    factor: float = 1.0,
+) -> Structure:
+    rng = np.random.default_rng(derived_seed(campaign.seed, "plan", condition.name, factor))
+    return starting_structure(campaign, structures, condition, rng=rng, size_factor=factor)
+
+
+def _condition_plan(
+    campaign: Campaign, condition: Condition, start: Structure, large: Structure
+) -> ConditionPlan:
+    exploration = campaign.exploration
+    step = exploration.time_step_fs
+    source = campaign.structure_names[campaign.structure_index(condition.start.structure)]
+    lines = [
+        f"start        {source}, "
+        f"{formula(start)}, volume x {condition.start.volume_factor:g}, strain "
+        f"{condition.start.strain:g}, rattle {condition.start.rattle_A:g} Å, vacancies "
+        f"{condition.start.vacancies}",
+        f"time_step    {step:g} fs",
+    ]
+    for stage in condition.stages:
+        first, last = stage.temperatures_K
+        pressures = stage.pressures_GPa
+        text = f"{stage.ensemble:12s} {stage.steps} steps, {first:g} -> {last:g} K"
+        if stage.ensemble == "npt":
+            text += f", {pressures[0]:g} -> {pressures[1]:g} GPa"
+        lines.append(text)
+    lines.append(
+        f"check        every {exploration.check_interval} steps after {exploration.burn_in_steps}; "
+        f"gamma_low {exploration.gamma_low:g}, stop {exploration.gamma_stop or 'at the gate only'}"
+    )
+    graded = condition.n_steps - exploration.burn_in_steps
+    return ConditionPlan(
+        name=condition.name,
+        formula=formula(start),
+        n_atoms=start.n_atoms,
+        n_atoms_confirmation=large.n_atoms,
+        thickness=float(cell_thicknesses(start.cell).min()),
+        n_runs=condition.replicas,
+        n_steps=condition.n_steps,
+        n_checks=graded // exploration.check_interval,
+        duration=condition.n_steps * step * 1e-3,
+        is_extreme=condition.extreme,
+        input="\n".join(lines),
+    )
+
+
+__all__ = [
+    "ConditionPlan",
+    "ElementNeed",
+    "Plan",
+    "PlanProblem",
+    "build_plan",
+    "formula",
+    "valence_electrons",
+]

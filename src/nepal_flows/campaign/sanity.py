@@ -1,0 +1,246 @@
+"""What speaks against running a campaign: nonsense is refused, doubts are warnings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ase.data import atomic_masses
+
+from nepal_flows.campaign.exploration import Stage
+from nepal_flows.campaign.forecast import Forecast
+from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels
+from nepal_flows.campaign.model import Campaign
+from nepal_flows.campaign.needs import ElementNeed
+from nepal_flows.core.elements import atomic_number
+from nepal_flows.core.lattices import cell_thicknesses
+from nepal_flows.core.structure import Structure
+
+
+@dataclass(frozen=True)
+class PlanProblem:
+    """Something that speaks against running.
+
+    Attributes
+    ----------
+    level
+        "error" forbids the run, "warning" does not.
+    place
+        Key of the campaign file.
+    message
+        What is wrong and what to do.
+    """
+
+    level: Literal["error", "warning"]
+    place: str
+    message: str
+
+
+def plan_problems(
+    campaign: Campaign,
+    *,
+    structures: Sequence[Structure],
+    starts: Sequence[Structure],
+    larger: Sequence[Structure],
+    needs: Sequence[ElementNeed],
+    forecast: Forecast,
+) -> tuple[PlanProblem, ...]:
+    """Return what speaks against running a campaign.
+
+    Parameters
+    ----------
+    campaign
+        The campaign, elements filled in.
+    structures
+        Its starting structures.
+    starts, larger
+        One start of every condition, in the loop and in the confirmation.
+    needs
+        What every element needs.
+    forecast
+        Counts and cost.
+    """
+    found = [
+        *_time_step_problems(campaign),
+        *_condition_problems(campaign, structures, starts, larger),
+        *_need_problems(campaign, needs, forecast),
+        *_label_problems(campaign),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _time_step_problems(campaign: Campaign) -> list[PlanProblem]:
+    step = campaign.exploration.time_step_fs
+    masses = {s: float(atomic_masses[atomic_number(s)]) for s in campaign.model.elements}
+    lightest = min(masses, key=masses.__getitem__)
+    limit = math.sqrt(masses[lightest])
+    if step <= 0.7 * limit:
+        return []
+    level: Literal["error", "warning"] = "error" if step > limit else "warning"
+    return [
+        PlanProblem(
+            level,
+            "exploration.time_step_fs",
+            f"{step:g} fs is {'too long' if level == 'error' else 'long'} for {lightest} "
+            f"({masses[lightest]:.1f} amu); at most {0.7 * limit:.1f} fs is advised, half the "
+            f"square root of the mass ({0.5 * limit:.1f} fs) is safe.",
+        )
+    ]
+
+
+def _condition_problems(
+    campaign: Campaign,
+    structures: Sequence[Structure],
+    starts: Sequence[Structure],
+    larger: Sequence[Structure],
+) -> list[PlanProblem]:
+    found = []
+    radial = campaign.model.cutoff_A[0]
+    for index, condition in enumerate(campaign.exploration.conditions):
+        place = f"exploration.conditions[{index}] ({condition.name})"
+        start = starts[index]
+        thin = float(cell_thicknesses(start.cell).min())
+        thick = float(cell_thicknesses(larger[index].cell).min())
+        structure = structures[campaign.structure_index(condition.start.structure)]
+        if thin < 1.7:
+            found.append(
+                PlanProblem("error", place, f"The cell is {thin:.2f} Å thin; ask for more atoms.")
+            )
+        if thick < radial:
+            found.append(
+                PlanProblem(
+                    "warning",
+                    place,
+                    f"Even the confirmation's cell ({larger[index].n_atoms} atoms, {thick:.1f} Å "
+                    f"thin) is thinner than the radial cutoff {radial:g} Å; raise "
+                    "`confirmation.size_factor`.",
+                )
+            )
+        if condition.start.vacancies > 0.2 * (start.n_atoms + condition.start.vacancies):
+            found.append(
+                PlanProblem("error", place, f"{condition.start.vacancies} vacancies are too many.")
+            )
+        for stage in condition.stages:
+            found += _stage_problems(place, stage, structure)
+    return found
+
+
+def _stage_problems(place: str, stage: Stage, structure: Structure) -> list[PlanProblem]:
+    found = []
+    hottest = max(stage.temperatures_K)
+    if hottest > 20000.0:
+        found.append(
+            PlanProblem("error", place, f"{hottest:g} K is a plasma; give at most 20000 K.")
+        )
+    if stage.ensemble != "nve" and min(stage.temperatures_K) == 0.0:
+        found.append(
+            PlanProblem("error", place, "0 K moves nothing; give a temperature above zero.")
+        )
+    if max(abs(p) for p in stage.pressures_GPa) > 1000.0:
+        found.append(PlanProblem("error", place, "Pressures beyond 1000 GPa are not meant."))
+    if min(stage.pressures_GPa) < -5.0:
+        found.append(
+            PlanProblem("warning", place, "Such tension may tear the crystal; the gate will fire.")
+        )
+    if stage.ensemble == "npt" and not all(structure.pbc):
+        found.append(
+            PlanProblem("error", place, "npt needs a structure that is periodic throughout.")
+        )
+    if stage.ensemble != "npt" and stage.pressures_GPa != (0.0, 0.0):
+        found.append(
+            PlanProblem("error", place, f"`pressure_GPa` means nothing with {stage.ensemble}.")
+        )
+    return found
+
+
+def _need_problems(
+    campaign: Campaign, needs: Sequence[ElementNeed], forecast: Forecast
+) -> list[PlanProblem]:
+    found = []
+    for need in needs:
+        if need.rows_per_label == 0.0:
+            found.append(
+                PlanProblem(
+                    "error",
+                    "exploration.conditions",
+                    f"No condition holds {need.element}: its environments are never explored.",
+                )
+            )
+            continue
+        if need.rows_from_seeds < need.n_projection // 4 and campaign.seeds.n > 0:
+            found.append(
+                PlanProblem(
+                    "warning",
+                    "seeds.n",
+                    f"The seeds bring {need.rows_from_seeds} environments of {need.element} for "
+                    f"{need.n_projection} columns; grades have no scale in the first rounds.",
+                )
+            )
+        if campaign.budget.labels < need.labels_needed[0]:
+            found.append(
+                PlanProblem(
+                    "warning",
+                    "budget.labels",
+                    f"{campaign.budget.labels} labels are fewer than {need.element} is expected to "
+                    f"need ({need.labels_needed[0]} to {need.labels_needed[1]}); raise the "
+                    "budget, or lower `model.neuron`.",
+                )
+            )
+    hours = campaign.budget.core_hours
+    if hours is not None and forecast.cpu_s > 3600.0 * hours:
+        found.append(
+            PlanProblem(
+                "warning",
+                "budget.core_hours",
+                f"About {forecast.cpu_s / 3600.0:.2g} core-hours are expected, {hours:g} allowed.",
+            )
+        )
+    rounds = forecast.n_iterations
+    if rounds > campaign.budget.iterations:
+        found.append(
+            PlanProblem(
+                "warning",
+                "budget.iterations",
+                f"{rounds} iterations are expected, {campaign.budget.iterations} allowed.",
+            )
+        )
+    return found
+
+
+def _label_problems(campaign: Campaign) -> list[PlanProblem]:
+    labels = campaign.labels
+    if not isinstance(labels, EspressoLabels | Cp2kLabels):
+        return []
+    found = []
+    if labels.kpoints.mode == "folded" and any(n % 4 for n in labels.kpoints.grid):
+        found.append(
+            PlanProblem(
+                "error",
+                "labels.kpoints.grid",
+                f"{list(labels.kpoints.grid)} cannot be divided by 4: the grids of cells of 1, 2 "
+                "and 4 repeats do not fold onto one another; give multiples of 4.",
+            )
+        )
+    if labels.kpoints.mode == "spacing" and labels.kpoints.spacing_per_A > 0.5:
+        found.append(
+            PlanProblem(
+                "warning",
+                "labels.kpoints.spacing_per_A",
+                f"{labels.kpoints.spacing_per_A:g} 1/Å is coarse; cells of different shapes will "
+                "not agree. Compare two before the campaign.",
+            )
+        )
+    if campaign.validation is not None:
+        steps = sum(run.n_steps for run in campaign.validation.runs)
+        found.append(
+            PlanProblem(
+                "warning",
+                "validation",
+                f"The labeler would run {steps} steps of molecular dynamics of "
+                f"{campaign.validation.n_atoms} atoms; leave `validation` out for DFT.",
+            )
+        )
+    return found
+
+
+__all__ = ["PlanProblem", "plan_problems"]
