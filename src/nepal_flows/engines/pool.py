@@ -1,0 +1,415 @@
+"""Processes side by side, for work that may hang, crash, or write files where it stands.
+
+Python's own pools cannot do it: ``ProcessPoolExecutor`` is broken for good when one worker dies,
+neither kills a task that passed its time, and what a calculator started lives on. Here every task
+ends in a result, whatever becomes of it.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import IO, Any, Literal
+
+from nepal_flows.engines.worker import ONE_THREAD, run_task
+from nepal_flows.errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+_N_TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What came of one task.
+
+    Attributes
+    ----------
+    index
+        Position of the task among those given.
+    outcome
+        ``done``, ``failed`` (an exception), ``timeout`` (killed at its time limit) or ``crashed``
+        (its process died).
+    value
+        What the function returned, when done.
+    error
+        What went wrong, in a sentence; None when done.
+    error_type
+        Class of the exception, when one was raised.
+    traceback
+        Its traceback, or the last lines that a dead process wrote.
+    wall_s, cpu_s
+        Elapsed and CPU time, s; of a killed task, CPU time is taken as elapsed time.
+    """
+
+    index: int
+    outcome: Literal["done", "failed", "timeout", "crashed"]
+    value: Any = None
+    error: str | None = None
+    error_type: str | None = None
+    traceback: str | None = None
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    def value_or_raise(self) -> Any:
+        """Return the value.
+
+        Raises
+        ------
+        EngineError
+            If the task did not end well.
+        """
+        if self.outcome != "done":
+            details = f"\n{self.traceback}" if self.traceback else ""
+            raise EngineError(f"A task {self.outcome}: {self.error}{details}")
+        return self.value
+
+
+@dataclass(eq=False)
+class _Worker:
+    """One worker process and what it is doing."""
+
+    process: "subprocess.Popen[bytes]"
+    connection: Connection
+    lifeline: int
+    output: IO[bytes]
+    is_ready: bool = False
+    task: int | None = None
+    started: float = 0.0
+    time_limit_s: float | None = None
+
+    @property
+    def deadline(self) -> float:
+        if self.time_limit_s is None or not self.is_ready:
+            return float("inf")
+        return self.started + self.time_limit_s
+
+
+@dataclass
+class _Queue:
+    """The tasks of one call that are still to be handed out."""
+
+    function: Callable[..., Any]
+    tasks: Iterator[tuple[int, Sequence[Any]]]
+    time_limit_s: float | None
+    following: tuple[int, bytes] | None = field(default=None)
+
+    def advance(self) -> None:
+        item = next(self.tasks, None)
+        if item is None:
+            self.following = None
+            return
+        index, arguments = item
+        try:
+            self.following = (index, pickle.dumps((self.function, tuple(arguments))))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise EngineError(
+                f"Task {index} cannot be sent to another process: {error}. Give a function of an "
+                "importable module, and plain data."
+            ) from error
+
+
+class WorkerPool:
+    """A pool of processes, one thread each, that outlives its tasks.
+
+    Parameters
+    ----------
+    n_workers
+        Processes at most; they start when there is work for them.
+    preload
+        Modules that each process imports before its first task (compiled kernels, calculators).
+    environment
+        Environment variables of the processes, beside one thread for every library.
+
+    Notes
+    -----
+    Functions are sent by name: they must be those of an importable module, not of a script. Each
+    process leads a session of its own; at a task's time limit, and when the pool is closed, its
+    whole process group is killed. The processes end with their parent, even if that is killed.
+
+    Examples
+    --------
+    >>> with WorkerPool(2) as pool:
+    ...     [result.value for result in pool.map(pow, [(2, 3), (3, 2)])]
+    [8, 9]
+    """
+
+    def __init__(
+        self,
+        n_workers: int,
+        *,
+        preload: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        if n_workers < 1:
+            raise EngineError(f"`n_workers` is {n_workers}. Use 1 or more.")
+        self.n_workers = n_workers
+        self.preload = tuple(preload)
+        self.environment = dict(environment or {})
+        self._workers: list[_Worker] = []
+        self._busy = threading.Lock()
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        arguments: Iterable[Sequence[Any]],
+        *,
+        time_limit_s: float | None = None,
+        inline: bool = False,
+    ) -> list[TaskResult]:
+        """Return the results of all tasks, in the order given; see ``run``."""
+        results = self.run(function, arguments, time_limit_s=time_limit_s, inline=inline)
+        return sorted(results, key=lambda result: result.index)
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        arguments: Iterable[Sequence[Any]],
+        *,
+        time_limit_s: float | None = None,
+        inline: bool = False,
+    ) -> Iterator[TaskResult]:
+        """Yield the result of each task as it ends.
+
+        Parameters
+        ----------
+        function
+            A function of an importable module.
+        arguments
+            Positional arguments of each task; taken one by one as processes become free.
+        time_limit_s
+            Time that one task may take before it is killed, s; no limit when not given.
+        inline
+            Run the tasks in this process when ``n_workers`` is 1 and there is no time limit: for
+            work that neither hangs nor crashes, it saves the start of a process.
+
+        Raises
+        ------
+        EngineError
+            If a process cannot start, a task cannot be sent, or the pool is in use.
+        """
+        tasks = enumerate(arguments)
+        if inline and self.n_workers == 1 and time_limit_s is None:
+            return (TaskResult(index, **run_task(function, args)) for index, args in tasks)
+        return self._stream(_Queue(function, tasks, time_limit_s))
+
+    def close(self) -> None:
+        """End all processes, and whatever they started."""
+        while self._workers:
+            self._retire(self._workers[-1])
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _stream(self, queue: _Queue) -> Iterator[TaskResult]:
+        if not self._busy.acquire(blocking=False):
+            raise EngineError("The pool is in use. Finish the other tasks first, or make a second.")
+        try:
+            queue.advance()
+            while queue.following is not None or self._occupied():
+                self._hand_out(queue)
+                yield from self._collect()
+        finally:
+            for worker in self._occupied():  # left over when the caller stops listening
+                self._retire(worker)
+            self._busy.release()
+
+    def _occupied(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.task is not None]
+
+    def _hand_out(self, queue: _Queue) -> None:
+        for worker in [worker for worker in self._workers if worker.task is None]:
+            if worker.process.poll() is not None:
+                self._retire(worker)  # killed from outside while idle
+        while queue.following is not None:
+            free = [worker for worker in self._workers if worker.task is None]
+            if not free and len(self._workers) >= self.n_workers:
+                return
+            worker = free[0] if free else self._start()
+            index, message = queue.following
+            worker.task, worker.time_limit_s = index, queue.time_limit_s
+            worker.started = time.perf_counter()
+            with contextlib.suppress(OSError):  # a dead worker shows when its answer is awaited
+                worker.connection.send_bytes(message)
+            queue.advance()
+
+    def _collect(self) -> Iterator[TaskResult]:
+        occupied = self._occupied()
+        by_connection = {id(worker.connection): worker for worker in occupied}
+        nearest = min(worker.deadline for worker in occupied)
+        timeout = None if nearest == float("inf") else max(0.0, nearest - time.perf_counter())
+        for connection in wait([worker.connection for worker in occupied], timeout):
+            yield from self._received(by_connection[id(connection)])
+        for worker in self._occupied():
+            if time.perf_counter() >= worker.deadline:
+                yield self._killed(worker)
+
+    def _received(self, worker: _Worker) -> Iterator[TaskResult]:
+        try:
+            message = worker.connection.recv_bytes()
+            if message == b"ready":
+                worker.is_ready = True
+                worker.started = time.perf_counter()
+                return
+            answer = pickle.loads(message)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            yield self._crashed(worker)
+            return
+        index, worker.task = worker.task, None
+        output = _taken(worker.output)
+        if output:
+            logger.debug("A worker wrote: %s", output)
+        assert index is not None
+        yield TaskResult(index, **answer)
+
+    def _crashed(self, worker: _Worker) -> TaskResult:
+        index, elapsed = worker.task, time.perf_counter() - worker.started
+        was_ready = worker.is_ready
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(timeout=5.0)
+        code = worker.process.returncode
+        output = self._retire(worker)
+        if not was_ready:
+            raise EngineError(
+                f"A worker process could not start ({sys.executable}, exit code {code}):\n{output}"
+            )
+        assert index is not None
+        return TaskResult(
+            index,
+            "crashed",
+            error=_death(code),
+            traceback=output or None,
+            wall_s=elapsed,
+            cpu_s=elapsed,
+        )
+
+    def _killed(self, worker: _Worker) -> TaskResult:
+        index, limit = worker.task, worker.time_limit_s
+        elapsed = time.perf_counter() - worker.started
+        output = self._retire(worker)
+        assert index is not None
+        return TaskResult(
+            index,
+            "timeout",
+            error=f"It passed its time limit of {limit:g} s and was killed.",
+            traceback=output or None,
+            wall_s=elapsed,
+            cpu_s=elapsed,
+        )
+
+    def _start(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        lifeline_end, lifeline = os.pipe()
+        output = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed when the worker retires
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            "from nepal_flows.engines.worker import main; "
+            f"main({theirs.fileno()}, {lifeline_end}, {list(self.preload)!r})"
+        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | ONE_THREAD | self.environment,
+                pass_fds=(theirs.fileno(), lifeline_end),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EngineError(f"A worker process cannot be started: {error}.") from error
+        finally:
+            theirs.close()
+            os.close(lifeline_end)
+        worker = _Worker(process, Connection(ours.detach()), lifeline, output)
+        self._workers.append(worker)
+        return worker
+
+    def _retire(self, worker: _Worker) -> str:
+        """Kill a worker with all it started; return the last lines it wrote."""
+        self._workers.remove(worker)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
+        worker.connection.close()
+        os.close(worker.lifeline)
+        output = _taken(worker.output)
+        worker.output.close()
+        return output
+
+
+def _taken(output: IO[bytes]) -> str:
+    """Return the last lines of a worker's output file, and empty it."""
+    size = output.seek(0, os.SEEK_END)
+    if not size:
+        return ""
+    output.seek(max(0, size - 8192))
+    text = output.read().decode(errors="replace")
+    output.seek(0)
+    output.truncate()
+    return "\n".join(text.splitlines()[-_N_TAIL_LINES:])
+
+
+def _death(code: int | None) -> str:
+    if code is None:
+        return "Its process closed its connection."
+    if code >= 0:
+        return f"Its process ended by itself with exit code {code}."
+    name = signal.Signals(-code).name
+    hint = " That is what happens when memory runs out." if name == "SIGKILL" else ""
+    return f"Its process was killed by {name}.{hint}"
+
+
+_shared: WorkerPool | None = None
+_shared_lock = threading.Lock()
+
+
+def shared_pool(n_workers: int, *, preload: Sequence[str] = ()) -> WorkerPool:
+    """Return the pool that all stages of this process share, started when it is first used.
+
+    A pool of another size or with other preloaded modules replaces it. It is closed at exit.
+    """
+    global _shared  # noqa: PLW0603 - one pool a process is the point
+    with _shared_lock:
+        if _shared is not None and (_shared.n_workers, _shared.preload) == (
+            n_workers,
+            tuple(preload),
+        ):
+            return _shared
+        if _shared is None:
+            atexit.register(close_shared_pool)
+        else:
+            _shared.close()
+        _shared = WorkerPool(n_workers, preload=preload)
+        return _shared
+
+
+def close_shared_pool() -> None:
+    """End the shared pool, if there is one."""
+    global _shared  # noqa: PLW0603
+    if _shared is not None:
+        _shared.close()
+        _shared = None
+
+
+__all__ = ["TaskResult", "WorkerPool", "close_shared_pool", "shared_pool"]
