@@ -2,6 +2,7 @@
 
 from nepal_flows.schemas.base import Batch, BlobRef, Cost, Document, Errors, Part, Role
 from nepal_flows.schemas.campaign import (
+    ApprovalDoc,
     Calibration,
     CalibrationBin,
     CampaignDoc,
@@ -20,6 +21,7 @@ from nepal_flows.schemas.model import ActiveSetDoc, ElementCoverage, TrainingDoc
 __all__ = [
     "ActiveSetDoc",
     "Ancestry",
+    "ApprovalDoc",
     "Attempt",
     "Batch",
     "BlobRef",

@@ -144,11 +144,20 @@ class CampaignDoc(Document):
     name: str
     settings: dict[str, Any] = Field(description="The campaign file, complete with defaults.")
     identity: str = Field(description="Hash of what may not change while it runs.")
+    fixed: dict[str, Any] = Field(default_factory=dict, description="What that is, by section.")
     structures: BlobRef = Field(description="Starting structures (frames.npz).")
     structure_names: list[str]
     end_state: EndState | None = None
     end_reasons: list[str] = Field(default_factory=list)
-    final_model_key: str | None = None
+    final_model_key: str | None = Field(None, description="The delivered model.")
+    final_active_set_key: str | None = None
+    validation_key: str | None = None
     n_iterations: int = 0
     versions: dict[str, str] = Field(default_factory=dict)
     machine: dict[str, str] = Field(default_factory=dict)
+
+
+class ApprovalDoc(Document):
+    """A person's word that a selection may be labelled; its key is the selection's."""
+
+    kind: ClassVar[str] = "approval"

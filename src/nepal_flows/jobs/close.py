@@ -1,0 +1,58 @@
+"""The end of a campaign: which model is delivered, and why it ended."""
+
+from dataclasses import dataclass
+
+from jobflow import job
+
+from nepal_flows.jobs.stage import STAGE, StageMaker
+from nepal_flows.records import Records
+from nepal_flows.schemas import ActiveSetDoc, CampaignDoc, CampaignState, EndState, TrainingDoc
+
+
+@dataclass
+class CloseMaker(StageMaker):
+    """Write the end state and the delivered model into the campaign's document."""
+
+    name: str = "close"
+
+    @job(config=STAGE, output_schema=CampaignDoc)
+    def make(
+        self,
+        state: CampaignState,
+        end_state: EndState,
+        reasons: list[str],
+        active_set_key: str,
+        validation_key: str | None = None,
+    ) -> CampaignDoc:
+        """Return the campaign as it ended.
+
+        Parameters
+        ----------
+        state
+            What the end was asked to do; its iteration counts those that were run.
+        end_state, reasons
+            How it ended, and why.
+        active_set_key
+            Active set of the delivered model.
+        validation_key
+            The test of the delivered model, if there was one.
+        """
+        records = Records.current()
+        campaign = records.load(CampaignDoc, state.campaign_id)
+        active_set = records.load(ActiveSetDoc, active_set_key)
+        models = records.query(TrainingDoc, {"model_sha256": active_set.model_sha256})
+        closed = campaign.model_copy(
+            update={
+                "end_state": end_state,
+                "end_reasons": reasons,
+                "final_model_key": next(models).key,
+                "final_active_set_key": active_set_key,
+                "validation_key": validation_key,
+                "n_iterations": state.iteration,
+            }
+        )
+        records.replace(closed)
+        return closed
+
+
+__all__ = ["CloseMaker"]
