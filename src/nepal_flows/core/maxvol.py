@@ -282,9 +282,7 @@ def _swap_among(
     return places, rows[places], float(gain), int(done)
 
 
-def _change_of_places(
-    coefficients: FloatArray, places: IntArray, members: IntArray
-) -> FloatArray:
+def _change_of_places(coefficients: FloatArray, places: IntArray, members: IntArray) -> FloatArray:
     """Return (H_JJ)^-1 (H_J - I_J) for new holders H of the places J, shape (k, r)."""
     difference = coefficients[members].copy()
     block = difference[:, places].copy()
@@ -299,9 +297,7 @@ def _apply_change(target: FloatArray, places: IntArray, change: FloatArray) -> N
         target[...] = updated
 
 
-def _drift(
-    matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray
-) -> float:
+def _drift(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray) -> float:
     """Estimate the error of the coefficients with Gaussian probes, relative to row size."""
     r = matrix.shape[1]
     scale = np.abs(matrix).max(axis=0)
@@ -321,9 +317,7 @@ def _drift(
     return float(np.abs(found - expected[order]).max() / size)
 
 
-def _refresh(
-    matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray
-) -> None:
+def _refresh(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray) -> None:
     """Compute the coefficients afresh from the active rows."""
     solved = np.linalg.solve(matrix[order[rows]].T, matrix[order].T)
     coefficients[...] = solved.T
@@ -336,7 +330,7 @@ for the largest one vectorises, which it does not in floating point."""
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def column_major_row_maxima(matrix, maxima):  # pragma: no cover - compiled
+def column_major_row_maxima(matrix: FloatArray, maxima: FloatArray) -> None:  # pragma: no cover
     """Write the largest magnitude of every row of a column-major matrix, shape (n,)."""
     n, r = matrix.shape
     columns = matrix.T.view(np.int64)
@@ -351,7 +345,9 @@ def column_major_row_maxima(matrix, maxima):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def _swap_until_dominant(block, slots, rows, tolerance, max_swaps):  # pragma: no cover - compiled
+def _swap_until_dominant(
+    block: FloatArray, slots: IntArray, rows: IntArray, tolerance: float, max_swaps: int
+) -> tuple[float, int]:  # pragma: no cover
     """Swap the largest entry in until all are within the tolerance; return (log gain, swaps).
 
     ``block`` (m, r) row-major holds the coefficients of the rows ``slots``; a row that leaves its
