@@ -1,0 +1,204 @@
+"""One compiled loop over atoms that serves energies, forces, descriptors and projections."""
+
+import numba
+import numpy as np
+
+from nepal_flows.core.nep.arrays import new_scratch
+from nepal_flows.core.nep.kernels import (
+    angular_forward,
+    backward,
+    gather,
+    network,
+    network_backward,
+    radial_forward,
+)
+from nepal_flows.core.nep.zbl import pair_repulsion
+from nepal_flows.core.simd import WIDTH, load, splat, store, total
+
+DESCRIPTORS, ENERGIES, FACTORS, FORCES, FUNCTIONAL = 1, 2, 4, 8, 16
+"""What :func:`evaluate` writes; add them up. FUNCTIONAL replaces the energy by the functional of
+the projections that `weights` defines, and excludes the repulsion of nuclei."""
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def evaluate(  # type: ignore[no-untyped-def]
+    wanted,
+    arrays,
+    types,
+    positions,
+    cell,
+    offsets,
+    indices,
+    shift_index,
+    shifts,
+    first,
+    last,
+    descriptors,
+    energies,
+    y,
+    v,
+    t,
+    weights,
+    forces,
+    virial,
+):
+    """Evaluate the atoms first to last - 1; callable from compiled code.
+
+    Parameters
+    ----------
+    wanted
+        Sum of the constants of this module. Arrays that are not wanted may be empty.
+    arrays
+        The model, from :func:`potential_arrays`.
+    types, positions, cell
+        Types (n,), positions (n, 3) and cell (3, 3), Å.
+    offsets, indices, shift_index, shifts
+        A neighbour list with at least the model's cutoff; pairs beyond it are skipped.
+    first, last
+        Range of central atoms.
+    descriptors
+        Written: unscaled descriptors, (n, D).
+    energies
+        Written: energy of every atom, or its share of the functional, (n,), eV.
+    y, v, t
+        Written: scaled descriptors (n, D), w1 (1 - tanh^2) and tanh (n, N) each.
+    weights
+        Read: weights of the projections in the functional, (n, N (D + 2)).
+    forces, virial
+        *Added to*: (n, 3) eV/Å and (3, 3) eV. Forces also reach atoms outside the range.
+    """
+    most = 0
+    for i in range(first, last):
+        most = max(most, offsets[i + 1] - offsets[i])
+    scratch = new_scratch(arrays, most)
+    n_blocks = scratch.lane.shape[1]
+    images = np.empty((shifts.shape[0], 3))
+    for s in range(shifts.shape[0]):
+        for c in range(3):
+            images[s, c] = (
+                shifts[s, 0] * cell[0, c] + shifts[s, 1] * cell[1, c] + shifts[s, 2] * cell[2, c]
+            )
+    xx, yy, zz, xy, xz, yz = (
+        splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0),
+    )  # fmt: skip
+    n_descriptors, n_neurons = arrays.n_descriptors, arrays.n_neurons
+    has_zbl = arrays.zbl.shape[0] > 0 and wanted & FUNCTIONAL == 0
+    for i in range(first, last):
+        central = types[i]
+        n_near, first_far = gather(
+            arrays, scratch, i, types, positions, images, offsets, indices, shift_index
+        )
+        radial_forward(arrays, scratch, central, n_near, first_far)
+        if arrays.n_angular > 0:
+            angular_forward(arrays, scratch, central, n_near)
+        if wanted & DESCRIPTORS:
+            for d in range(n_descriptors):
+                descriptors[i, d] = scratch.q[d]
+        if wanted & (ENERGIES | FACTORS | FORCES | FUNCTIONAL) == 0:
+            continue
+        energy = network(arrays, scratch, central)
+        if wanted & FACTORS:
+            for d in range(n_descriptors):
+                y[i, d] = scratch.q[d] * arrays.q_scaler[d]
+            for n in range(n_neurons):
+                t[i, n] = scratch.hidden[0, n // WIDTH, n % WIDTH]
+                v[i, n] = scratch.hidden[1, n // WIDTH, n % WIDTH]
+        if wanted & FUNCTIONAL:
+            energy = functional(arrays, scratch, central, weights[i])
+        elif wanted & FORCES:
+            network_backward(arrays, scratch, central)
+        if wanted & FORCES:
+            backward(arrays, scratch, central, n_near, first_far)
+        if has_zbl:
+            energy += repulsion(arrays, scratch, types, central, n_near, wanted & FORCES)
+        if wanted & ENERGIES:
+            energies[i] = energy
+        if wanted & FORCES == 0:
+            continue
+        fx, fy, fz = splat(0.0), splat(0.0), splat(0.0)
+        lane, pair_force, neighbour = scratch.lane, scratch.pair_force, scratch.neighbour
+        for count in range(n_near + n_blocks - first_far):
+            block = count if count < n_near else count - n_near + first_far
+            px, py, pz = (
+                load(pair_force, 0, block), load(pair_force, 1, block), load(pair_force, 2, block),
+            )  # fmt: skip
+            fx, fy, fz = fx + px, fy + py, fz + pz
+            r = load(lane, 4, block)
+            rx, ry, rz = (
+                r * load(lane, 0, block),
+                r * load(lane, 1, block),
+                r * load(lane, 2, block),
+            )
+            xx, yy, zz = xx + rx * px, yy + ry * py, zz + rz * pz
+            xy, xz, yz = xy + rx * py, xz + rx * pz, yz + ry * pz
+            for k in range(WIDTH):
+                j = neighbour[block * WIDTH + k]
+                if j >= 0:
+                    forces[j, 0] -= pair_force[0, block, k]
+                    forces[j, 1] -= pair_force[1, block, k]
+                    forces[j, 2] -= pair_force[2, block, k]
+        forces[i, 0] += total(fx)
+        forces[i, 1] += total(fy)
+        forces[i, 2] += total(fz)
+    if wanted & FORCES:
+        virial[0, 0] -= total(xx)
+        virial[1, 1] -= total(yy)
+        virial[2, 2] -= total(zz)
+        # The sum over a central atom is symmetric, because its energy does not change on rotation.
+        virial[0, 1] -= total(xy)
+        virial[1, 0] -= total(xy)
+        virial[0, 2] -= total(xz)
+        virial[2, 0] -= total(xz)
+        virial[1, 2] -= total(yz)
+        virial[2, 1] -= total(yz)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def repulsion(arrays, scratch, types, central, n_near, with_forces):  # type: ignore[no-untyped-def]
+    """Return one atom's share of the repulsion; add its part to the pair forces."""
+    energy = 0.0
+    for block in range(n_near):
+        for k in range(WIDTH):
+            j = scratch.neighbour[block * WIDTH + k]
+            if j < 0:
+                continue
+            parameters = arrays.zbl[central, types[j]]
+            r = scratch.lane[4, block, k]
+            if r >= parameters[1]:
+                continue
+            pair, slope = pair_repulsion(parameters, r)
+            energy += 0.5 * pair
+            if with_forces:
+                for c in range(3):
+                    scratch.pair_force[c, block, k] += 0.5 * slope * scratch.lane[c, block, k]
+    return energy
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def functional(arrays, scratch, central, weights):  # type: ignore[no-untyped-def]
+    r"""Return weights . b of one atom, and write its slope in q to ``scratch.q_slope``.
+
+    With :math:`v = w^1 (1 - t^2)` a neuron's block of b is (v y, -v, t), and
+    :math:`\partial t / \partial y = (1 - t^2) w^0`,
+    :math:`\partial v / \partial y = -2 t v w^0`.
+    """
+    n_descriptors = arrays.n_descriptors
+    width = n_descriptors + 2
+    for tile in range(scratch.q_slope.shape[0]):
+        store(0.0, scratch.q_slope, tile)
+    value = 0.0
+    for n in range(arrays.n_neurons):
+        t = scratch.hidden[0, n // WIDTH, n % WIDTH]
+        v = scratch.hidden[1, n // WIDTH, n % WIDTH]
+        begin = n * width
+        bracket = -weights[begin + n_descriptors]
+        for d in range(n_descriptors):
+            bracket += weights[begin + d] * scratch.q[d] * arrays.q_scaler[d]
+        last = weights[begin + n_descriptors + 1]
+        value += v * bracket + t * last
+        through_neuron = (1.0 - t * t) * last - 2.0 * t * v * bracket
+        for d in range(n_descriptors):
+            w0 = arrays.w0_by_descriptor[central, n, d // WIDTH, d % WIDTH]
+            slope = v * weights[begin + d] * arrays.q_scaler[d] + through_neuron * w0
+            scratch.q_slope_flat[d] += slope
+    return value

@@ -1,0 +1,517 @@
+r"""The steps of one atom's evaluation, compiled, eight neighbours at a time.
+
+Forward: the neighbours are gathered into blocks of eight; radial sums
+:math:`R_{tk} = \sum_j T_k f_c` and angular sums :math:`s_{n,lm} = \sum_j g_n b_{lm}` give the
+descriptors q, and the network gives the energy and dE/dq. Backward: dE/dq goes back to dE/dR and
+dE/ds, and one pass over the neighbours gives every :math:`p_{ij} = \partial E_i/\partial r_{ij}`.
+
+Radial functions are used as plain Chebyshev polynomials times the cutoff function (see
+`PotentialArrays`), so that the coefficients of a central atom are folded once, not per pair.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from nepal_flows.core.nep.basis import (
+    HARMONIC_WEIGHTS,
+    Q_222_COEFFICIENTS,
+    Q_1111_COEFFICIENT,
+    Z_DOWN,
+    Z_SLOPE,
+    Z_UP,
+)
+from nepal_flows.core.simd import (
+    WIDTH,
+    below,
+    larger,
+    load,
+    nearest,
+    power_of_two,
+    smaller,
+    splat,
+    square_root,
+    store,
+    total,
+    transpose,
+)
+
+_X, _Y, _Z, _INVERSE_R, _R, _TYPE, _RADIAL, _ANGULAR = range(8)  # rows of Scratch.lane
+_ARGUMENT, _CUT, _CUT_SLOPE, _CUT_ARGUMENT_SLOPE = range(4)  # rows of Scratch.radial
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def gather(arrays, scratch, i, types, positions, images, offsets, indices, shift_index):  # type: ignore[no-untyped-def]
+    """Fill the blocks with the neighbours of atom i that are inside their cutoffs.
+
+    Returns
+    -------
+    tuple of int
+        Blocks with angular neighbours (from the front) and first block of the others.
+    """
+    lane = scratch.lane
+    neighbour = scratch.neighbour
+    n_blocks = lane.shape[1]
+    n_types = arrays.radial_cutoffs.shape[0]
+    front = 0
+    back = n_blocks * WIDTH - 1
+    central = types[i]
+    x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
+    radial = arrays.radial_cutoffs[central, 0]
+    angular = arrays.angular_cutoffs[central, 0]
+    if arrays.n_angular == 0:
+        angular = 0.0
+    xs = lane[_X].reshape(n_blocks * WIDTH)
+    ys = lane[_Y].reshape(n_blocks * WIDTH)
+    zs = lane[_Z].reshape(n_blocks * WIDTH)
+    squares = lane[_R].reshape(n_blocks * WIDTH)
+    kinds = lane[_TYPE].reshape(n_blocks * WIDTH)
+    radial_inverses = lane[_RADIAL].reshape(n_blocks * WIDTH)
+    angular_inverses = lane[_ANGULAR].reshape(n_blocks * WIDTH)
+    for pair in range(offsets[i], offsets[i + 1]):
+        j = indices[pair]
+        s = shift_index[pair]
+        dx = positions[j, 0] - x + images[s, 0]
+        dy = positions[j, 1] - y + images[s, 1]
+        dz = positions[j, 2] - z + images[s, 2]
+        square = dx * dx + dy * dy + dz * dz
+        if n_types > 1:
+            radial = arrays.radial_cutoffs[central, types[j]]
+            angular = arrays.angular_cutoffs[central, types[j]] if arrays.n_angular > 0 else 0.0
+        near = square < angular * angular
+        far = (not near) and square < radial * radial
+        place = front if near else back
+        # Written in any case and kept by moving the cursor: there is no branch to mispredict.
+        xs[place], ys[place], zs[place], squares[place] = dx, dy, dz, square
+        neighbour[place] = j
+        if n_types > 1:
+            kinds[place] = types[j]
+            radial_inverses[place] = 1.0 / radial
+            angular_inverses[place] = 1.0 / angular if angular > 0.0 else 1.0
+        front += near
+        back -= far
+    # Empty lanes are neighbours beyond every cutoff.
+    n_near = (front + WIDTH - 1) // WIDTH
+    first_far = (back + 1) // WIDTH
+    outside = 2.0 * max(arrays.radial_cutoffs.max(), arrays.angular_cutoffs.max())
+    for side in range(2):
+        begin, end = (front, n_near * WIDTH) if side == 0 else (first_far * WIDTH, back + 1)
+        for place in range(begin, end):
+            xs[place], ys[place], zs[place] = outside, 0.0, 0.0
+            squares[place] = outside * outside
+            neighbour[place] = -1
+            like = place - 1 if side == 0 else back + 1
+            if n_types > 1:
+                kinds[place] = kinds[like]
+                radial_inverses[place] = radial_inverses[like]
+                angular_inverses[place] = angular_inverses[like]
+    for block in range(n_blocks):
+        if n_near <= block < first_far:
+            continue
+        least = most = 0.0
+        if n_types > 1:
+            least = most = lane[_TYPE, block, 0]
+            for k in range(1, WIDTH):
+                least = min(least, lane[_TYPE, block, k])
+                most = max(most, lane[_TYPE, block, k])
+        else:
+            store(0.0, lane, _TYPE, block)
+            store(1.0 / radial, lane, _RADIAL, block)
+            store(1.0 / angular if angular > 0.0 else 1.0, lane, _ANGULAR, block)
+        scratch.first_type[block] = np.int32(least)
+        scratch.last_type[block] = np.int32(most)
+        r = square_root(load(lane, _R, block))
+        inverse = 1.0 / r
+        store(r, lane, _R, block)
+        store(inverse, lane, _INVERSE_R, block)
+        for c in range(3):
+            store(load(lane, c, block) * inverse, lane, c, block)
+    return n_near, first_far
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def cosine_cutoff(r, inverse_cutoff):  # type: ignore[no-untyped-def]
+    """Return f_c, its slope, the Chebyshev argument and f_c times the slope of the argument."""
+    u = r * inverse_cutoff
+    # cos(pi u / 2) = (S + C) / sqrt(2) with S, C = sin, cos(pi w), |pi w| <= pi / 4.
+    w = math.pi * (0.25 - 0.5 * smaller(u, 1.0))
+    w2 = w * w
+    sine = 1.0 / 6227020800.0 - w2 * (1.0 / 1307674368000.0)
+    sine = 1.0 / 39916800.0 - w2 * sine
+    sine = 1.0 / 362880.0 - w2 * sine
+    sine = 1.0 / 5040.0 - w2 * sine
+    sine = 1.0 / 120.0 - w2 * sine
+    sine = 1.0 / 6.0 - w2 * sine
+    sine = w - w * w2 * sine
+    cosine = 1.0 / 87178291200.0 - w2 * (1.0 / 20922789888000.0)
+    cosine = 1.0 / 479001600.0 - w2 * cosine
+    cosine = 1.0 / 3628800.0 - w2 * cosine
+    cosine = 1.0 / 40320.0 - w2 * cosine
+    cosine = 1.0 / 720.0 - w2 * cosine
+    cosine = 1.0 / 24.0 - w2 * cosine
+    cosine = 0.5 - w2 * cosine
+    cosine = 1.0 - w2 * cosine
+    half = below(u, 1.0, sine + cosine)
+    fc = 0.5 * half * half
+    slope = (-0.5 * math.pi) * inverse_cutoff * half * (cosine - sine)
+    away = u - 1.0
+    return fc, slope, 2.0 * away * away - 1.0, 4.0 * inverse_cutoff * away * fc
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def only_type(kind, t, value):  # type: ignore[no-untyped-def]
+    """Return the value in lanes of neighbours of type t, and 0 elsewhere."""
+    return below(t - 0.5, kind, below(kind, t + 0.5, value))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def radial_forward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-untyped-def]
+    """Write the radial descriptors of one atom to ``scratch.q``."""
+    lane, radial, sums = scratch.lane, scratch.radial, scratch.radial_sums
+    n_types, n_k = sums.shape[0], sums.shape[1]
+    n_blocks = lane.shape[1]
+    for t in range(n_types):
+        for k in range(n_k):
+            store(0.0, sums, t, k)
+    for count in range(n_near + n_blocks - first_far):
+        block = count if count < n_near else count - n_near + first_far
+        fc, slope, x, dx = cosine_cutoff(load(lane, _R, block), load(lane, _RADIAL, block))
+        store(x, radial, _ARGUMENT, block)
+        store(fc, radial, _CUT, block)
+        store(slope, radial, _CUT_SLOPE, block)
+        store(dx, radial, _CUT_ARGUMENT_SLOPE, block)
+        kind = load(lane, _TYPE, block)
+        for t in range(scratch.first_type[block], scratch.last_type[block] + 1):
+            weight = only_type(kind, float(t), fc)
+            store(load(sums, t, 0) + weight, sums, t, 0)
+            before, now = weight, x * weight
+            for k in range(1, n_k):
+                store(load(sums, t, k) + now, sums, t, k)
+                before, now = now, 2.0 * x * now - before
+    for n in range(arrays.n_radial):
+        scratch.q[n] = 0.0
+    for t in range(n_types):
+        for k in range(n_k):
+            value = total(load(sums, t, k))
+            for n in range(arrays.n_radial):
+                scratch.q[n] += arrays.c_radial[central, t, n, k] * value
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def angular_block(arrays, scratch, central, block):  # type: ignore[no-untyped-def]
+    """Write the angular radial functions and the harmonics of one block."""
+    lane, chebyshev = scratch.lane, scratch.chebyshev
+    g, g_slope, z_lm, xy = scratch.g, scratch.g_slope, scratch.z, scratch.xy
+    n_k = arrays.c_angular.shape[3]
+    fc, slope, x, dx = cosine_cutoff(load(lane, _R, block), load(lane, _ANGULAR, block))
+    kind = load(lane, _TYPE, block)
+    # T_k in rows 2k, dT_k/dx = k U_(k-1) in rows 2k + 1.
+    before, now = splat(1.0), x
+    second_before, second = splat(0.0), splat(1.0)
+    for k in range(1, n_k):
+        store(now, chebyshev, 2 * k)
+        store(float(k) * second, chebyshev, 2 * k + 1)
+        before, now = now, 2.0 * x * now - before
+        second_before, second = second, 2.0 * x * second - second_before
+    first, last = scratch.first_type[block], scratch.last_type[block]
+    for t in range(first, last + 1):
+        fc_t, slope_t, dx_t = fc, slope, dx
+        if first != last:
+            fc_t = only_type(kind, float(t), fc)
+            slope_t = only_type(kind, float(t), slope)
+            dx_t = only_type(kind, float(t), dx)
+        c = arrays.c_angular[central, t]
+        for n in range(arrays.n_angular):
+            value, derivative = splat(c[n, 0]), splat(0.0)
+            for k in range(1, n_k):
+                value = value + c[n, k] * load(chebyshev, 2 * k)
+                derivative = derivative + c[n, k] * load(chebyshev, 2 * k + 1)
+            here, here_slope = fc_t * value, slope_t * value + dx_t * derivative
+            if t != first:
+                here = here + load(g, n, block)
+                here_slope = here_slope + load(g_slope, n, block)
+            store(here, g, n, block)
+            store(here_slope, g_slope, n, block)
+    l_max = arrays.l_harmonics
+    ux, uy, uz = load(lane, _X, block), load(lane, _Y, block), load(lane, _Z, block)
+    re, im = splat(1.0), splat(0.0)
+    for m in range(l_max + 1):
+        store(re, xy, 2 * m, block)
+        store(im, xy, 2 * m + 1, block)
+        z_before, z_now = splat(0.0), splat(1.0)
+        for l in range(m, l_max + 1):
+            if l > m:
+                z_before, z_now = z_now, Z_UP[l, m] * uz * z_now - Z_DOWN[l, m] * z_before
+            store(z_now, z_lm, l * (l_max + 1) + m, block)
+            if l == 0:
+                continue
+            if m == 0:
+                store(z_now, scratch.harmonics, l * l - 1, block)
+            else:
+                store(z_now * re, scratch.harmonics, l * l - 2 + 2 * m, block)
+                store(z_now * im, scratch.harmonics, l * l - 1 + 2 * m, block)
+        re, im = re * ux - im * uy, re * uy + im * ux
+    for tile in range(scratch.s.shape[1]):
+        transpose(g, tile * WIDTH, block, scratch.g_columns, block * WIDTH, tile)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def angular_forward(arrays, scratch, central, n_near):  # type: ignore[no-untyped-def]
+    """Write the angular descriptors of one atom to ``scratch.q``."""
+    columns, s = scratch.g_columns, scratch.s
+    for block in range(n_near):
+        angular_block(arrays, scratch, central, block)
+    n_lanes = n_near * WIDTH
+    rows = scratch.harmonics.shape[0]
+    flat = scratch.harmonics.reshape((rows, scratch.harmonics.shape[1] * WIDTH))
+    for tile in range(s.shape[1]):
+        for lm in range(0, rows, WIDTH):
+            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = splat(0.0)
+            for j in range(n_lanes):
+                g = load(columns, j, tile)
+                s0 = s0 + flat[lm, j] * g
+                s1 = s1 + flat[lm + 1, j] * g
+                s2 = s2 + flat[lm + 2, j] * g
+                s3 = s3 + flat[lm + 3, j] * g
+                s4 = s4 + flat[lm + 4, j] * g
+                s5 = s5 + flat[lm + 5, j] * g
+                s6 = s6 + flat[lm + 6, j] * g
+                s7 = s7 + flat[lm + 7, j] * g
+            store(s0, s, lm, tile)
+            store(s1, s, lm + 1, tile)
+            store(s2, s, lm + 2, tile)
+            store(s3, s, lm + 3, tile)
+            store(s4, s, lm + 4, tile)
+            store(s5, s, lm + 5, tile)
+            store(s6, s, lm + 6, tile)
+            store(s7, s, lm + 7, tile)
+        invariants_forward(arrays, scratch, tile)
+    n_angular = arrays.n_angular
+    n_kinds = arrays.l_max + int(arrays.has_q_222) + int(arrays.has_q_1111)
+    for kind in range(n_kinds):
+        for n in range(n_angular):
+            scratch.q[arrays.n_radial + kind * n_angular + n] = scratch.invariants[
+                kind, n // WIDTH, n % WIDTH
+            ]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def invariants_forward(arrays, scratch, tile):  # type: ignore[no-untyped-def]
+    """Write the rotational invariants of eight angular functions."""
+    s, out = scratch.s, scratch.invariants
+    for l in range(1, arrays.l_max + 1):
+        value = splat(0.0)
+        for lm in range(l * l - 1, l * (l + 2)):
+            component = load(s, lm, tile)
+            value = value + HARMONIC_WEIGHTS[lm] * component * component
+        store(value, out, l - 1, tile)
+    kind = arrays.l_max
+    if arrays.has_q_222:
+        s0, s1, s2 = load(s, 3, tile), load(s, 4, tile), load(s, 5, tile)
+        s3, s4 = load(s, 6, tile), load(s, 7, tile)
+        a = Q_222_COEFFICIENTS
+        value = s0 * (a[0] * s0 * s0 + a[1] * (s1 * s1 + s2 * s2) + a[2] * (s3 * s3 + s4 * s4))
+        value = value + a[3] * s3 * (s2 * s2 - s1 * s1) + a[4] * s1 * s2 * s4
+        store(value, out, kind, tile)
+        kind += 1
+    if arrays.has_q_1111:
+        s0, s1, s2 = load(s, 0, tile), load(s, 1, tile), load(s, 2, tile)
+        square = s0 * s0 + s1 * s1 + s2 * s2
+        store(Q_1111_COEFFICIENT * square * square, out, kind, tile)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def invariants_backward(arrays, scratch, tile):  # type: ignore[no-untyped-def]
+    """Replace the sums s by dE/ds, given dE/d(invariants) in ``scratch.invariants``."""
+    s, slopes = scratch.s, scratch.invariants
+    d0 = d1 = d2 = d3 = d4 = splat(0.0)
+    kind = arrays.l_max
+    if arrays.has_q_222:
+        s0, s1, s2 = load(s, 3, tile), load(s, 4, tile), load(s, 5, tile)
+        s3, s4 = load(s, 6, tile), load(s, 7, tile)
+        a = Q_222_COEFFICIENTS
+        f = load(slopes, kind, tile)
+        square12, square34 = s1 * s1 + s2 * s2, s3 * s3 + s4 * s4
+        d0 = f * (3.0 * a[0] * s0 * s0 + a[1] * square12 + a[2] * square34)
+        d1 = f * (2.0 * a[1] * s0 * s1 - 2.0 * a[3] * s3 * s1 + a[4] * s2 * s4)
+        d2 = f * (2.0 * a[1] * s0 * s2 + 2.0 * a[3] * s3 * s2 + a[4] * s1 * s4)
+        d3 = f * (2.0 * a[2] * s0 * s3 + a[3] * (s2 * s2 - s1 * s1))
+        d4 = f * (2.0 * a[2] * s0 * s4 + a[4] * s1 * s2)
+        kind += 1
+    e0 = e1 = e2 = splat(0.0)
+    if arrays.has_q_1111:
+        s0, s1, s2 = load(s, 0, tile), load(s, 1, tile), load(s, 2, tile)
+        square = s0 * s0 + s1 * s1 + s2 * s2
+        f = 4.0 * Q_1111_COEFFICIENT * square * load(slopes, kind, tile)
+        e0, e1, e2 = f * s0, f * s1, f * s2
+    for l in range(1, arrays.l_harmonics + 1):
+        slope = 2.0 * load(slopes, l - 1, tile) if l <= arrays.l_max else splat(0.0)
+        for lm in range(l * l - 1, l * (l + 2)):
+            store(HARMONIC_WEIGHTS[lm] * slope * load(s, lm, tile), s, lm, tile)
+    if arrays.has_q_222:
+        store(load(s, 3, tile) + d0, s, 3, tile)
+        store(load(s, 4, tile) + d1, s, 4, tile)
+        store(load(s, 5, tile) + d2, s, 5, tile)
+        store(load(s, 6, tile) + d3, s, 6, tile)
+        store(load(s, 7, tile) + d4, s, 7, tile)
+    if arrays.has_q_1111:
+        store(load(s, 0, tile) + e0, s, 0, tile)
+        store(load(s, 1, tile) + e1, s, 1, tile)
+        store(load(s, 2, tile) + e2, s, 2, tile)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def hyperbolic_tangent(value):  # type: ignore[no-untyped-def]
+    """Return tanh of every lane to double precision."""
+    double = smaller(larger(2.0 * value, -80.0), 80.0)
+    n = nearest(1.4426950408889634 * double)
+    r = (double - n * 6.93147180369123816490e-1) - n * 1.90821492927058770002e-10  # ln 2 in two
+    p = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0)
+    p = 1.0 / 39916800.0 + r * p
+    p = 1.0 / 3628800.0 + r * p
+    p = 1.0 / 362880.0 + r * p
+    p = 1.0 / 40320.0 + r * p
+    p = 1.0 / 5040.0 + r * p
+    p = 1.0 / 720.0 + r * p
+    p = 1.0 / 120.0 + r * p
+    p = 1.0 / 24.0 + r * p
+    p = 1.0 / 6.0 + r * p
+    p = 0.5 + r * p
+    p = r + r * r * p
+    scale = power_of_two(n)
+    exponential = scale * p + (scale - 1.0)  # exp(2 x) - 1, accurate near 0
+    return exponential / (exponential + 2.0)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def network(arrays, scratch, central):  # type: ignore[no-untyped-def]
+    """Return the energy of one atom; write tanh and w1 (1 - tanh^2) of its neurons."""
+    energy = splat(0.0)
+    w0 = arrays.w0_by_neuron
+    n_descriptors = arrays.n_descriptors
+    for tile in range(arrays.b0.shape[1]):
+        even, odd = splat(0.0) - load(arrays.b0, central, tile), splat(0.0)
+        for d in range(0, n_descriptors - 1, 2):
+            even = even + scratch.q[d] * load(w0, central, d, tile)
+            odd = odd + scratch.q[d + 1] * load(w0, central, d + 1, tile)
+        if n_descriptors % 2 == 1:
+            d = n_descriptors - 1
+            even = even + scratch.q[d] * load(w0, central, d, tile)
+        t = hyperbolic_tangent(even + odd)
+        w1 = load(arrays.w1, central, tile)
+        energy = energy + w1 * t
+        store(t, scratch.hidden, 0, tile)
+        store(w1 * (1.0 - t * t), scratch.hidden, 1, tile)
+    return total(energy) - arrays.b1
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def network_backward(arrays, scratch, central):  # type: ignore[no-untyped-def]
+    """Write dE/dq of one atom to ``scratch.q_slope``."""
+    w0 = arrays.w0_by_descriptor
+    for tile in range(scratch.q_slope.shape[0]):
+        even, odd = splat(0.0), splat(0.0)
+        for h in range(arrays.b0.shape[1]):
+            for k in range(0, WIDTH, 2):
+                n = h * WIDTH + k
+                even = even + scratch.hidden[1, h, k] * load(w0, central, n, tile)
+                odd = odd + scratch.hidden[1, h, k + 1] * load(w0, central, n + 1, tile)
+        store(even + odd, scratch.q_slope, tile)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def backward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-untyped-def]
+    """Write p_ij = dE_i/dr_ij of every neighbour, given dE/dq in ``scratch.q_slope_flat``."""
+    slopes = scratch.radial_slopes
+    n_types, n_k = slopes.shape
+    for t in range(n_types):
+        for k in range(n_k):
+            slopes[t, k] = 0.0
+        for n in range(arrays.n_radial):
+            for k in range(n_k):
+                slopes[t, k] += scratch.q_slope_flat[n] * arrays.c_radial[central, t, n, k]
+    n_angular = arrays.n_angular
+    if n_near > 0:
+        n_kinds = arrays.l_max + int(arrays.has_q_222) + int(arrays.has_q_1111)
+        for tile in range(scratch.s.shape[1]):
+            for kind in range(n_kinds):
+                store(0.0, scratch.invariants, kind, tile)
+                for n in range(tile * WIDTH, min(n_angular, (tile + 1) * WIDTH)):
+                    d = arrays.n_radial + kind * n_angular + n
+                    scratch.invariants[kind, tile, n % WIDTH] = scratch.q_slope_flat[d]
+            invariants_backward(arrays, scratch, tile)
+    n_blocks = scratch.lane.shape[1]
+    for count in range(n_near + n_blocks - first_far):
+        block = count if count < n_near else count - n_near + first_far
+        pair_forces(arrays, scratch, block, block < n_near)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def pair_forces(arrays, scratch, block, is_near):  # type: ignore[no-untyped-def]
+    """Write p_ij of the neighbours in one block."""
+    lane, radial, slopes = scratch.lane, scratch.radial, scratch.radial_slopes
+    n_k = slopes.shape[1]
+    x = load(radial, _ARGUMENT, block)
+    kind = load(lane, _TYPE, block)
+    along = splat(0.0)
+    first, last = scratch.first_type[block], scratch.last_type[block]
+    for t in range(first, last + 1):
+        value, derivative = splat(slopes[t, 0]), splat(0.0)
+        before, now = splat(1.0), x
+        second_before, second = splat(0.0), splat(1.0)
+        for k in range(1, n_k):
+            value = value + slopes[t, k] * now
+            derivative = derivative + (float(k) * slopes[t, k]) * second
+            before, now = now, 2.0 * x * now - before
+            second_before, second = second, 2.0 * x * second - second_before
+        here = load(radial, _CUT_SLOPE, block) * value
+        here = here + load(radial, _CUT_ARGUMENT_SLOPE, block) * derivative
+        along = along + (here if first == last else only_type(kind, float(t), here))
+    ux, uy, uz = load(lane, _X, block), load(lane, _Y, block), load(lane, _Z, block)
+    if not is_near:
+        store(along * ux, scratch.pair_force, 0, block)
+        store(along * uy, scratch.pair_force, 1, block)
+        store(along * uz, scratch.pair_force, 2, block)
+        return
+    g, g_slope, s = scratch.g, scratch.g_slope, scratch.s_flat
+    z_lm, xy = scratch.z, scratch.xy
+    n_angular, l_max = arrays.n_angular, arrays.l_harmonics
+    gx, gy, gz = splat(0.0), splat(0.0), splat(0.0)
+    for l in range(1, l_max + 1):
+        a, b = splat(0.0), splat(0.0)
+        for n in range(n_angular):
+            a = a + s[l * l - 1, n] * load(g, n, block)
+            b = b + s[l * l - 1, n] * load(g_slope, n, block)
+        along = along + b * load(z_lm, l * (l_max + 1), block)
+        gz = gz + Z_SLOPE[l, 0] * a * load(z_lm, l * (l_max + 1) + 1, block)
+    for m in range(1, l_max + 1):
+        # Sums over l of Z_lm times what multiplies the cosine- and sine-like harmonics.
+        re, im, re_slope, im_slope = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+        re_z, im_z = splat(0.0), splat(0.0)
+        for l in range(m, l_max + 1):
+            lm = l * l - 2 + 2 * m
+            a, b, a_slope, b_slope = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+            for n in range(n_angular):
+                value, derivative = load(g, n, block), load(g_slope, n, block)
+                a = a + s[lm, n] * value
+                b = b + s[lm + 1, n] * value
+                a_slope = a_slope + s[lm, n] * derivative
+                b_slope = b_slope + s[lm + 1, n] * derivative
+            z = load(z_lm, l * (l_max + 1) + m, block)
+            re, im = re + z * a, im + z * b
+            re_slope, im_slope = re_slope + z * a_slope, im_slope + z * b_slope
+            if l > m:
+                z = Z_SLOPE[l, m] * load(z_lm, l * (l_max + 1) + m + 1, block)
+                re_z, im_z = re_z + z * a, im_z + z * b
+        x_m, y_m = load(xy, 2 * m, block), load(xy, 2 * m + 1, block)
+        x_below, y_below = load(xy, 2 * m - 2, block), load(xy, 2 * m - 1, block)
+        along = along + re_slope * x_m + im_slope * y_m
+        gz = gz + re_z * x_m + im_z * y_m
+        gx = gx + float(m) * (re * x_below + im * y_below)
+        gy = gy + float(m) * (im * x_below - re * y_below)
+    inverse = load(lane, _INVERSE_R, block)
+    along = along - inverse * (ux * gx + uy * gy + uz * gz)
+    store(along * ux + inverse * gx, scratch.pair_force, 0, block)
+    store(along * uy + inverse * gy, scratch.pair_force, 1, block)
+    store(along * uz + inverse * gz, scratch.pair_force, 2, block)
