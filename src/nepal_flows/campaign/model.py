@@ -5,7 +5,7 @@ Paths are relative to the campaign file; units are part of the names.
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from nepal_flows.campaign.exploration import (
     ConfirmationSection,
@@ -36,6 +36,11 @@ class StructureFile(Section):
     file: str = Field(description="Path, relative to the campaign file; any format ASE reads.")
     name: Name | None = Field(None, description="Its name; by default the file's, without ending.")
     frame: int = Field(0, description="Which frame of the file; -1 is the last.")
+
+    @property
+    def called(self) -> str:
+        """Its name, or the file's without folder and ending."""
+        return self.name or self.file.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
 
 
 class ZblSection(Section):
@@ -248,23 +253,21 @@ class Campaign(Section):
             return value
         return [{"file": item} if isinstance(item, str) else item for item in value]
 
-    @model_validator(mode="after")
-    def _structures_named_once(self) -> "Campaign":
-        names = self.structure_names
+    @field_validator("structures")
+    @classmethod
+    def _structures_named_once(cls, value: tuple[StructureFile, ...]) -> tuple[StructureFile, ...]:
+        names = [item.called for item in value]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
                 f"two structures are called {', '.join(twice)}: give each its own `name`"
             )
-        return self
+        return value
 
     @property
     def structure_names(self) -> tuple[str, ...]:
         """Names of the starting structures, in order."""
-        return tuple(
-            item.name or item.file.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
-            for item in self.structures
-        )
+        return tuple(item.called for item in self.structures)
 
     def structure_index(self, structure: int | str) -> int:
         """Return the index of a starting structure that is given by index or name.

@@ -177,11 +177,11 @@ def valence_electrons(symbol: str) -> float:
     (4.0, 11.0, 3.0)
     """
     number = atomic_number(symbol)
-    beyond = number - max((core for core in (0, *_NOBLE_CORES) if core < number), default=0)
-    for filled in (24, 10):
-        if beyond > filled + 2:
-            return float(beyond - filled)
-    return float(beyond)
+    core = max(core for core in (0, *_NOBLE_CORES) if core < number)
+    beyond = number - core
+    shells = ((26, 24), (16, 14)) if core >= 54 else ((12, 10),)
+    filled = next((n_filled for limit, n_filled in shells if beyond > limit), 0)
+    return float(beyond - filled)
 
 
 def formula(structure: Structure) -> str:

@@ -89,13 +89,16 @@ def reduced_matrices(matrices: IntArray, cell: FloatArray) -> IntArray:
     .. [1] P. Q. Nguyen and D. Stehle, ACM Trans. Algorithms 5, 46 (2009).
     """
     result = np.array(matrices, dtype=np.int64)
+    active = np.arange(len(result))
     for _ in range(200):
-        before = result.copy()
-        order = np.argsort(np.round(_squared_lengths(result @ cell), 9), axis=1, kind="stable")
-        result = np.take_along_axis(result, order[:, :, None], axis=1)
-        _reduce_second(result, cell)
-        _reduce_third(result, cell)
-        if np.array_equal(before, result):
+        before = result[active]
+        order = np.argsort(np.round(_squared_lengths(before @ cell), 9), axis=1, kind="stable")
+        after = np.take_along_axis(before, order[:, :, None], axis=1)
+        _reduce_second(after, cell)
+        _reduce_third(after, cell)
+        result[active] = after
+        active = active[(before != after).any(axis=(1, 2))]
+        if len(active) == 0:
             break
     flipped = np.linalg.det(result.astype(np.float64)) < 0.0
     result[flipped] *= -1
@@ -152,10 +155,18 @@ def compact_matrix(cell: FloatArray, n_cells: int) -> IntArray:
     StructureError
         If ``n_cells`` is out of range.
     """
+    cell = np.ascontiguousarray(cell, dtype=np.float64)
+    return _compact_matrix(cell.tobytes(), n_cells)
+
+
+@lru_cache(maxsize=256)
+def _compact_matrix(cell_bytes: bytes, n_cells: int) -> IntArray:
+    cell = np.frombuffer(cell_bytes).reshape(3, 3)
     matrices = reduced_matrices(hermite_normal_forms(n_cells), cell)
     lengths = _squared_lengths(matrices @ cell).sum(axis=1)
     ties = np.flatnonzero(lengths < lengths.min() * (1.0 + 1e-6))
-    matrix: IntArray = matrices[ties[0]]
+    matrix: IntArray = matrices[ties[0]].copy()
+    matrix.setflags(write=False)
     return matrix
 
 

@@ -1,0 +1,156 @@
+"""The plan: exact inputs, counts, needs, and what is refused."""
+
+import pytest
+
+from nepal_flows.campaign import load_campaign
+from nepal_flows.campaign.forecast import label_seconds
+from nepal_flows.campaign.needs import labels_needed
+from nepal_flows.campaign.plan import build_plan, valence_electrons
+from nepal_flows.io.nep_in import read_nep_in
+
+
+def planned(path):
+    loaded = load_campaign(path)
+    return build_plan(loaded.campaign, loaded.structures)
+
+
+def test_nep_in_is_exact_and_readable(folder):
+    plan = planned(folder / "campaign.yaml")
+    nep_input = read_nep_in(plan.nep_in)
+    assert nep_input.cutoff == (5.0, 4.0)
+    assert nep_input.type == ("Cu",)
+    assert nep_input.architecture.n_projection == plan.n_projection == 540
+
+
+def test_counts_are_those_of_the_file(edited):
+    plan = planned(edited(("steps: 3000}", "steps: 3000}\n      replicas: 4")))
+    (condition,) = plan.conditions
+    assert condition.n_runs == 4
+    assert condition.n_steps == 3000
+    assert condition.n_checks == 300
+    assert condition.duration == pytest.approx(7.5)
+    assert condition.n_atoms == 32
+    assert condition.n_atoms_confirmation == 96
+    assert "300 -> 1500 K" in condition.input
+    assert plan.n_seeds == 8
+
+
+def test_needs_follow_the_rule_of_the_rarest_element(edited):
+    mix = "{n_atoms: 32, mix: {elements: [Cu, Au], fractions: [0.75, 0.25]}}"
+    plan = planned(
+        edited(
+            ("{n_atoms: 32}", mix),
+            ("name: quick", "name: quick\nseeds: {n: 0}"),
+        )
+    )
+    copper, gold = plan.needs
+    assert copper.rows_per_label == 24
+    assert gold.rows_per_label == 8
+    assert gold.labels_needed == (95, 135)  # 1.4 and 2 times 540, over 8
+    assert plan.forecast.n_labels == (95, 135)
+    assert any(p.place == "budget.labels" and "Au" in p.message for p in plan.problems)
+
+
+def test_labels_needed_is_the_measured_rule():
+    assert labels_needed(540, 1, n_atoms=32) == (24, 34)
+    assert labels_needed(540, 2, n_atoms=32) == (48, 68)
+
+
+def test_sound_campaign_has_no_problem(folder):
+    assert planned(folder / "campaign.yaml").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place", "message"),
+    [
+        (("time_step_fs: 2.5", "time_step_fs: 10"), "time_step_fs", "too long for Cu"),
+        (("[300, 1500]", "[300, 50000]"), "ramp", "plasma"),
+        (("[300, 1500]", "[0, 1500]"), "ramp", "0 K"),
+        (("steps: 3000", "steps: 3000, pressure_GPa: 5000"), "ramp", "1000 GPa"),
+        (("steps: 3000", "steps: 3000, ensemble: nvt, pressure_GPa: 5"), "ramp", "means nothing"),
+        (("n_atoms: 32", "n_atoms: 8, vacancies: 3"), "ramp", "too many"),
+        (("n_atoms: 32", "supercell: [1, 1, 1], volume_factor: 0.05"), "ramp", "thin"),
+    ],
+)
+def test_nonsense_is_an_error(edited, wrong, place, message):
+    edits = [wrong]
+    if "volume_factor" in wrong[1]:
+        edits.append(("time_step_fs: 2.5", "gate: {min_distance_factor: 0.1}"))
+    plan = planned(edited(*edits))
+    assert any(place in p.place and message in p.message for p in plan.errors)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place", "message"),
+    [
+        (("name: quick", "name: quick\nbudget: {labels: 20}"), "budget.labels", "raise the budget"),
+        (("name: quick", "name: quick\nseeds: {n: 2}"), "seeds.n", "no scale"),
+        (("n_atoms: 32", "n_atoms: 2"), "ramp", "thinner than the radial cutoff"),
+        (("time_step_fs: 2.5", "time_step_fs: 6"), "time_step_fs", "advised"),
+        (("steps: 3000", "steps: 3000, pressure_GPa: -8"), "ramp", "tension"),
+        (
+            ("name: quick", "name: quick\nbudget: {core_hours: 0.0001}"),
+            "budget.core_hours",
+            "expected",
+        ),
+    ],
+)
+def test_doubt_is_a_warning(edited, wrong, place, message):
+    plan = planned(edited(wrong))
+    assert plan.errors == ()
+    assert any(place in p.place and message in p.message for p in plan.problems)
+
+
+def test_element_that_is_never_explored_is_an_error(edited):
+    plan = planned(edited(("[Cu.vasp]", "[Cu.vasp, Au.vasp]")))
+    assert any("No condition holds Au" in problem.message for problem in plan.errors)
+
+
+def test_slab_with_a_barostat_is_an_error(edited, folder):
+    from ase.build import fcc111
+    from ase.io import write
+
+    slab = fcc111("Cu", (2, 2, 3), vacuum=8.0)
+    slab.info.clear()
+    slab.pbc = (True, True, False)
+    write(folder / "slab.xyz", slab)
+    plan = planned(edited(("Cu.vasp", "slab.xyz")))
+    assert any("npt needs" in problem.message for problem in plan.errors)
+
+
+def test_grid_that_does_not_fold_is_an_error(edited):
+    folded = "{code: espresso, pseudopotentials: {Cu: Cu.upf}, kpoints: {grid: [6, 6, 6]}}"
+    plan = planned(
+        edited(
+            ("{code: ase, calculator: emt}", folded),
+            ("{n_atoms: 32}", "{n_atoms: 8, mode: folded}"),
+            ("name: quick", "name: quick\nseeds: {n_atoms: [2, 8], mode: folded}"),
+        )
+    )
+    assert any("divided by 4" in problem.message for problem in plan.errors)
+
+
+def test_label_forecast_meets_the_measured_silicon_labels(edited):
+    for code, n_atoms, measured in (("espresso", 8, 7.4), ("espresso", 16, 14.5), ("cp2k", 16, 49)):
+        text = f"{{code: {code}, kpoints: {{mode: spacing}}}}"
+        if code == "espresso":
+            text = text.replace("kpoints", "pseudopotentials: {Cu: Cu.upf}, kpoints")
+        path = edited(("{code: ase, calculator: emt}", text))
+        campaign = load_campaign(path).campaign
+        seconds = label_seconds(campaign, n_atoms, {"Si": 4.0})
+        assert seconds == pytest.approx(measured, rel=0.1)
+        edited((text, "{code: ase, calculator: emt}"))
+
+
+def test_forecast_grows_with_what_is_asked(edited, folder):
+    small = planned(folder / "campaign.yaml").forecast
+    large = planned(edited(("steps: 3000", "steps: 30000"))).forecast
+    assert large.n_checks == 10 * small.n_checks
+    assert large.cpu_s > 2 * small.cpu_s
+
+
+@pytest.mark.parametrize(
+    ("symbol", "electrons"), [("H", 1), ("Si", 4), ("Cu", 11), ("Ga", 3), ("Au", 11), ("Pb", 4)]
+)
+def test_valence_electrons(symbol, electrons):
+    assert valence_electrons(symbol) == electrons
