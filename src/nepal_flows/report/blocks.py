@@ -1,7 +1,7 @@
 """The pieces a page is made of; templates/blocks.html.j2 says how each looks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from matplotlib.figure import Figure
@@ -93,11 +93,12 @@ Block = Table | Drawing | Note | Code | Terms
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One part of the page, with its heading."""
+    """One part of the page, with its heading; without blocks it says what it waits for."""
 
     name: str
     title: str
-    blocks: Sequence[Block] = field(default_factory=tuple)
+    blocks: Sequence[Block] = ()
+    pending: str = ""
 
 
 def table(

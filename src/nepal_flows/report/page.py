@@ -14,7 +14,12 @@ from nepal_flows.report.data import ReportData
 from nepal_flows.report.figures import svg_markup
 from nepal_flows.report.sections import build_sections
 from nepal_flows.report.summary import label_counts
-from nepal_flows.report.verdict import build_verdict, holdout_rmse, largest_safe_error
+from nepal_flows.report.verdict import (
+    build_verdict,
+    holdout_rmse,
+    largest_safe_error,
+    training_rmse,
+)
 from nepal_flows.report.words import (
     NONE,
     count,
@@ -51,7 +56,6 @@ def build_report(data: ReportData) -> str:
         name=data.campaign.name,
         facts=_facts(data),
         verdict=verdict,
-        ended=data.campaign.end_state is not None,
         certified=data.certificate is not None,
         numbers=_key_numbers(data),
         criteria=_criteria(data),
@@ -94,7 +98,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["svg"] = _svg
-    environment.filters["ticked"] = _ticked
+    environment.filters["worded"] = _worded
     return environment
 
 
@@ -105,9 +109,11 @@ def _svg(drawing: Drawing) -> Markup:
     return Markup(markup.replace("<svg", label, 1))
 
 
-def _ticked(text: str) -> Markup:
-    """Return text with what stands between backticks set as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+def _worded(text: str) -> Markup:
+    """Return a sentence with code where it has backticks, and numbers kept with their units."""
+    markup = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    markup = re.sub(r"(?<=\d) (?=(?:m?eV/Å|%|K|GPa|Å)\b|%)", "\N{NO-BREAK SPACE}", markup)
+    return Markup(markup.replace("eV/Å", "eV/\N{WORD JOINER}Å"))
 
 
 def _facts(data: ReportData) -> list[str]:
@@ -137,15 +143,10 @@ def _key_numbers(data: ReportData) -> list[KeyNumber]:
             f"{count(last.n_clean_rounds, 'clean round')} running" if last else "none ended yet",
         )
     )
-    if validation is not None:
-        numbers.append(
-            KeyNumber(
-                "Force error, fresh",
-                figures(validation),
-                "meV/Å",
-                "RMSE on trajectories of the teacher",
-            )
-        )
+    fresh = ("Force error, fresh", figures(validation), "RMSE on trajectories of the teacher")
+    if validation is None:
+        fresh = ("Force error, training", figures(training_rmse(data)), "RMSE on its own labels")
+    numbers.append(KeyNumber(fresh[0], fresh[1], "meV/Å", fresh[2]))
     numbers.append(
         KeyNumber(
             "Force error, hold-out",

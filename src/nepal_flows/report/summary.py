@@ -32,6 +32,7 @@ def summary_lines(data: ReportData) -> list[str]:
     )
     lines += [f"  {name:<12}{text}" for name, text in rows if text]
     lines += [f"  because     {reason}" for reason in verdict.reasons[:5]]
+    lines += [f"  missing     {reason}" for reason in verdict.missing[:5]]
     lines += [f"  caution     {text}" for text in verdict.cautions]
     lines += [f"  next        {step}" for step in verdict.next_steps[:1]]
     return lines

@@ -1,5 +1,6 @@
 """The verdict on a campaign: its end state in words, why, what is shown and what is not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +34,9 @@ class Verdict:
     tone
         How it is set off on the page.
     reasons
-        Why it ended so, or what is still missing.
+        Why it ended so.
+    missing
+        What the certificate still lacks.
     shown
         What the certificate, or else the newest iteration, says.
     not_covered
@@ -49,6 +52,7 @@ class Verdict:
     sentence: str
     tone: Tone
     reasons: tuple[str, ...]
+    missing: tuple[str, ...]
     shown: tuple[str, ...]
     not_covered: tuple[str, ...]
     cautions: tuple[str, ...]
@@ -138,7 +142,8 @@ def build_verdict(data: ReportData) -> Verdict:
         headline=state.headline,
         sentence=text,
         tone="warn" if name == "converged" and data.certificate is None else state.tone,
-        reasons=_reasons(data),
+        reasons=_unique(data.campaign.end_reasons),
+        missing=_still_missing(data),
         shown=_shown(data),
         not_covered=_not_covered(data),
         cautions=_cautions(data),
@@ -154,10 +159,14 @@ def _state_name(data: ReportData) -> str:
     return "running" if data.is_running else "interrupted"
 
 
-def _reasons(data: ReportData) -> tuple[str, ...]:
-    reasons = list(data.campaign.end_reasons)
-    if data.last is not None and data.campaign.end_state != "converged":
-        reasons += data.last.reasons
+def _still_missing(data: ReportData) -> tuple[str, ...]:
+    if data.last is None or data.certificate is not None:
+        return ()
+    known = set(data.campaign.end_reasons)
+    return _unique([reason for reason in data.last.reasons if reason not in known])
+
+
+def _unique(reasons: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sentence(reason) for reason in reasons if reason.strip()))
 
 

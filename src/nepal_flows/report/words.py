@@ -150,6 +150,11 @@ def short_hash(text: str | None) -> str:
     return NONE if not text else text[:12]
 
 
+def round_name(iteration: int | None) -> str:
+    """Return the number of a round; what came before the first is the start."""
+    return "start" if iteration is None else str(iteration)
+
+
 def force_rmse(errors: Errors | None) -> float | None:
     """Return the force RMSE in meV/Å, None where there is none."""
     return errors.force_rmse_meV_per_A if errors is not None else None
@@ -192,6 +197,7 @@ __all__ = [
     "force_rmse",
     "listed",
     "percent",
+    "round_name",
     "sentence",
     "short_hash",
     "stage",

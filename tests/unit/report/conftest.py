@@ -76,7 +76,7 @@ class FakeCampaign:
         self.iterations: list[IterationDoc] = []
         self.traces: list[GradeTrace] = []
 
-    def add_label(self, index: int, iteration: int, role: str, source: str) -> LabelDoc:
+    def add_label(self, index: int, iteration: int | None, role: str, source: str) -> LabelDoc:
         """Make a label; every fifteenth fails."""
         is_failed = index % 15 == 14
         attempts = [Attempt(rung="default", error="SCF did not converge in 60 steps", wall_s=40.0)]
@@ -99,7 +99,9 @@ class FakeCampaign:
             role=role,
             ancestry=Ancestry(
                 source=source,
-                condition=self.conditions[index % len(self.conditions)],
+                condition=None
+                if source == "seed"
+                else self.conditions[index % len(self.conditions)],
                 step=10 * index,
                 gamma=float(self.rng.lognormal(2, 1)),
             ),
@@ -116,6 +118,30 @@ class FakeCampaign:
         )
         self.labels.append(doc)
         return doc
+
+    def seed(self) -> None:
+        """Eight starting cells, labelled before the first iteration."""
+        labels = [self.add_label(index, None, "train", "seed") for index in range(8)]
+        self.selections.append(
+            SelectionDoc(
+                key="copper-quickstart/seed",
+                model_sha256="",
+                n_candidates=8,
+                budget=8,
+                selected=[
+                    SelectedFrame(
+                        structure_key=label.structure_key,
+                        role="train",
+                        condition="seed",
+                        run_key="copper-quickstart/seed",
+                        step=0,
+                        gamma=0.0,
+                        note="rattled, strained cell of 32 atoms",
+                    )
+                    for label in labels
+                ],
+            )
+        )
 
     def coverage(self, iteration: int) -> list[ElementCoverage]:
         """Rank that saturates after a few rounds."""
@@ -259,7 +285,7 @@ class FakeCampaign:
         ]
         refused = {
             "grade below 5 after earlier choices": 40 - 3 * iteration,
-            "near-duplicate of a labelled frame": 6,
+            "near-duplicate of a labelled frame": 6 if dirty else 0,
             "grade above 1000": 12 if iteration < 2 else 0,
             "budget reached": 9 if iteration < 4 else 0,
         }
@@ -270,7 +296,7 @@ class FakeCampaign:
             n_candidates=len(selected) + sum(refused.values()),
             budget=10,
             selected=selected,
-            refused=refused if dirty else {},
+            refused=refused,
             largest_remaining_grade=4.6,
             cost=Cost(wall_s=0.4, cpu_s=0.6),
         )
@@ -367,6 +393,8 @@ class FakeCampaign:
             else [f"{v.condition}: {v.reasons[0]}" for v in verdicts if not v.is_clean],
             is_clean=is_clean,
             n_clean_rounds=n_clean,
+            is_ready_for_confirmation=n_clean >= 2,
+            core_hours_total=0.01 * (iteration + 1),
             costs={
                 "train": Cost(wall_s=6.0 + iteration, cpu_s=6.0 + iteration),
                 "active_set": Cost(wall_s=0.3, cpu_s=0.5),
@@ -461,8 +489,7 @@ def fake_data(
 ) -> ReportData:
     """Return a campaign that ended, or stands, after `n_iterations`."""
     fake = FakeCampaign(elements, conditions)
-    for index in range(8):
-        fake.add_label(index, 0, "train", "seed")
+    fake.seed()
     n_clean = 0
     for iteration in range(n_iterations):
         is_last = iteration == n_iterations - 1
@@ -489,7 +516,7 @@ def fake_data(
 def _finished(data: ReportData, fake: FakeCampaign) -> ReportData:
     final = fake.train(len(data.iterations), stage="final")
     last = data.iterations[-1].model_copy(
-        update={"end_state": "converged", "certificate": _certificate(data.iterations[-1], final)}
+        update={"certificate": _certificate(data.iterations[-1], final)}
     )
     validation = ValidationDoc(
         key="validation",

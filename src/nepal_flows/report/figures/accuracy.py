@@ -138,7 +138,7 @@ def error_distribution(data: ReportData) -> Figure | None:
             label=label,
         )
     log_axis(axes, "x")
-    axes.set_yscale("log")
+    log_axis(axes, "y")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} %"))
     axes.set(xlabel="force error of an atom (meV/Å)", ylabel="atoms with a larger error")
     legend_above(axes)

@@ -48,7 +48,7 @@ def learning_curve(data: ReportData) -> Figure | None:
     axes.margins(x=0.04, y=0.12)
     handles = {
         label: handle
-        for panel in (axes, final)
+        for panel in (final, axes)
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=4)

@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 COLOURS = {
     "ink": "#1c2530",
@@ -131,7 +131,7 @@ def log_axis(axes: Axes, which: str) -> None:
     is_narrow = low > 0 and high / low < 200
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_narrow else (1.0,), numticks=7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: power_label(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def power_label(value: float) -> str:

@@ -13,6 +13,7 @@ from nepal_flows.report.figures.style import (
     log_axis,
     new_figure,
 )
+from nepal_flows.report.words import round_name, stage
 
 STAGES = ("label", "train", "active_set", "explore", "select", "assess", "validate")
 """Stages in the order they run; others follow."""
@@ -39,14 +40,14 @@ def cost(data: ReportData) -> Figure | None:
     axes = figure.subplots()
     where = np.arange(len(rows))[::-1]
     left = np.zeros(len(rows))
-    for number, stage in enumerate(stages):
-        values = [part[stage].wall_s / seconds if stage in part else 0.0 for _, part in rows]
+    for number, name in enumerate(stages):
+        values = [part[name].wall_s / seconds if name in part else 0.0 for _, part in rows]
         axes.barh(
             where,
             values,
             left=left,
             height=0.68,
-            label=stage.replace("_", " "),
+            label=stage(name),
             color=colour(SERIES[number % len(SERIES)]),
             edgecolor=colour("ground"),
             linewidth=0.8,
@@ -94,7 +95,7 @@ def selection(data: ReportData) -> Figure | None:
             linewidth=0.8,
         )
         base += values
-    axes.set_xticks(where, [str(doc.iteration) for doc in docs])
+    axes.set_xticks(where, [round_name(doc.iteration) for doc in docs])
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.grid(visible=False, axis="x")
     axes.set(xlabel="round", ylabel="candidate frames")

@@ -8,7 +8,7 @@ from nepal_flows.report.sections.provenance import again, cost, settings_used, t
 from nepal_flows.report.sections.rounds import conditions, coverage, grades, learning
 from nepal_flows.report.words import GLOSSARY
 
-_PARTS = (
+_RESULTS = (
     conditions,
     learning,
     grades,
@@ -18,14 +18,20 @@ _PARTS = (
     selection,
     training,
     cost,
-    settings_used,
-    again,
 )
+_ALWAYS = (settings_used, again)
 
 
 def build_sections(data: ReportData) -> list[Section]:
-    """Return all sections in reading order; one without content says what will come."""
-    return [*(part(data) for part in _PARTS), Section("glossary", "Words", [Terms(GLOSSARY)])]
+    """Return the sections in reading order; those without content are named in one of their own."""
+    results = [part(data) for part in _RESULTS]
+    pending = tuple((part.title, f"Waits for {part.pending}.") for part in results if part.pending)
+    return [
+        *(part for part in results if not part.pending),
+        *([Section("pending", "Still to come", [Terms(pending)])] if pending else []),
+        *(part(data) for part in _ALWAYS),
+        Section("glossary", "Words", [Terms(GLOSSARY)]),
+    ]
 
 
 __all__ = ["build_sections"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from nepal_flows.report import figures as draw
 from nepal_flows.report.blocks import Block, Drawing, Section, Table, table
 from nepal_flows.report.data import ReportData
-from nepal_flows.report.sections.shared import FORCE_UNIT, nothing_yet
+from nepal_flows.report.sections.shared import FORCE_UNIT
 from nepal_flows.report.words import (
     count,
     figures,
@@ -18,10 +18,11 @@ from nepal_flows.schemas import Errors
 
 
 def calibration(data: ReportData) -> Section:
+    """Return grade against true error."""
     title = "Is the grade a good alarm?"
     figure, newest = draw.calibration(data), draw.newest_calibration(data)
     if figure is None or newest is None:
-        return Section("calibration", title, nothing_yet("no unseen labels to compare with"))
+        return Section("calibration", title, pending="labels the model has not seen")
     largest = figures(newest.largest_error_called_safe_meV_per_A)
     blocks: list[Block] = [
         Drawing(
@@ -65,6 +66,7 @@ def calibration(data: ReportData) -> Section:
 
 
 def accuracy(data: ReportData) -> Section:
+    """Return errors against the teacher: fresh trajectories, parity, distribution."""
     blocks: list[Block] = []
     figure = draw.validation(data)
     if data.validation is not None:
@@ -109,9 +111,8 @@ def accuracy(data: ReportData) -> Section:
                 "large errors.",
             )
         )
-    return Section(
-        "accuracy", "Accuracy", blocks or nothing_yet("no errors against the teacher on record")
-    )
+    waits = "" if blocks else "predictions to compare with the teacher"
+    return Section("accuracy", "Accuracy", blocks, pending=waits)
 
 
 def _validation_table(rows: Sequence[tuple[str, Errors]]) -> Table:

@@ -5,18 +5,19 @@ from collections import Counter
 from nepal_flows.report import figures as draw
 from nepal_flows.report.blocks import Block, Cell, Drawing, Note, Section, Table, table
 from nepal_flows.report.data import ReportData
-from nepal_flows.report.sections.shared import nothing_yet
 from nepal_flows.report.words import (
     NONE,
     OUTCOME_WORDS,
     count,
     figures,
+    round_name,
     short_hash,
     whole,
 )
 
 
 def selection(data: ReportData) -> Section:
+    """Return what was chosen, refused and labelled, and what failed."""
     blocks: list[Block] = []
     figure = draw.selection(data)
     if figure is not None:
@@ -44,7 +45,7 @@ def selection(data: ReportData) -> Section:
                 ("round", "condition", "replica", "outcome", "steps run", "largest γ", "why"),
                 [
                     [
-                        str(run.iteration),
+                        round_name(run.iteration),
                         run.condition,
                         str(run.replica),
                         OUTCOME_WORDS.get(run.outcome, run.outcome),
@@ -58,7 +59,8 @@ def selection(data: ReportData) -> Section:
                 is_folded=True,
             )
         )
-    return Section("selection", "Selection and labels", blocks or nothing_yet("no label yet"))
+    title = "Selection and labels"
+    return Section("selection", title, blocks, pending="" if blocks else "a first label")
 
 
 def _selection_table(data: ReportData) -> Table:
@@ -67,7 +69,7 @@ def _selection_table(data: ReportData) -> Table:
         by_condition = Counter(frame.condition for frame in doc.selected)
         rows.append(
             [
-                str(doc.iteration),
+                round_name(doc.iteration),
                 whole(doc.n_candidates),
                 whole(sum(frame.role == "train" for frame in doc.selected)),
                 whole(sum(frame.role == "holdout" for frame in doc.selected)),
@@ -113,7 +115,7 @@ def _failed_labels(data: ReportData) -> Block:
         [
             [
                 Cell(short_hash(doc.structure_key), hint=doc.structure_key, is_code=True),
-                NONE if doc.iteration is None else str(doc.iteration),
+                round_name(doc.iteration),
                 doc.formula,
                 doc.ancestry.condition or NONE,
                 figures(doc.ancestry.gamma),

@@ -21,8 +21,9 @@ from nepal_flows.schemas import Cost, TrainingDoc
 
 
 def training(data: ReportData) -> Section:
+    """Return the models and how the newest training went."""
     if not data.models:
-        return Section("training", "Training", [Note("Nothing to show yet: no model yet.")])
+        return Section("training", "Training", pending="a first model")
     blocks: list[Block] = []
     figure = draw.training_loss(data)
     if figure is not None:
@@ -77,9 +78,10 @@ def _model_row(model: TrainingDoc, delivered: TrainingDoc | None) -> list[Cell |
 
 
 def cost(data: ReportData) -> Section:
+    """Return elapsed and CPU time by stage and round."""
     figure = draw.cost(data)
     if figure is None:
-        return Section("cost", "Cost", [Note("Nothing to show yet: no cost on record.")])
+        return Section("cost", "Cost", pending="a cost on record")
     total = data.total_cost()
     return Section(
         "cost",
@@ -124,6 +126,7 @@ def _cost_table(data: ReportData, total: Cost) -> Table:
 
 
 def settings_used(data: ReportData) -> Section:
+    """Return hashes, seeds, versions and the campaign file."""
     campaign, model = data.campaign, data.delivered_model
     active = [a for a in data.active_sets if model and a.model_sha256 == model.model_sha256]
     hashes = [
@@ -186,6 +189,7 @@ def _yaml(settings: dict[str, Any]) -> str:
 
 
 def again(data: ReportData) -> Section:
+    """Return how to run the campaign once more."""
     version = data.campaign.versions.get("nepal_flows", data.campaign.code_version)
     names = data.campaign.structure_names
     commands = "\n".join(

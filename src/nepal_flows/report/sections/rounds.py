@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from nepal_flows.report import figures as draw
 from nepal_flows.report.blocks import Block, Cell, Drawing, Note, Section, Table, table
 from nepal_flows.report.data import ReportData
-from nepal_flows.report.sections.shared import FORCE_UNIT, nothing_yet, threshold
+from nepal_flows.report.sections.shared import FORCE_UNIT, threshold
 from nepal_flows.report.verdict import judged_conditions
 from nepal_flows.report.words import (
     NONE,
@@ -21,40 +21,35 @@ from nepal_flows.schemas import ConditionVerdict, ElementCoverage, Errors, Itera
 
 
 def conditions(data: ReportData) -> Section:
+    """Return how every condition did in the round that counts."""
     verdicts = judged_conditions(data)
-    blocks: list[Block] = []
     if not verdicts:
-        blocks = nothing_yet("no round of exploration has been judged")
-    else:
-        which = "the certified round" if data.certificate else "the newest round"
-        blocks.append(
-            table(
-                f"Every condition in {which}. A window is exceeded when the grade passed "
-                f"{threshold(data)} in it; the bound holds with 95 % confidence.",
-                (
-                    "condition",
-                    "clean",
-                    "steps run",
-                    "windows",
-                    "exceeded",
-                    "bound",
-                    "allowed",
-                    "largest γ",
-                    "new labels",
-                    "training",
-                ),
-                [_condition_row(verdict) for verdict in verdicts],
-                text_columns=("condition", "clean"),
-            )
-        )
-        blocks.append(
-            Note(
-                "New labels and training: force RMSE in meV/Å, the former before the model was "
-                "trained on them. New surroundings that are predicted as well as old ones are "
-                "the best sign that the set is complete."
-            )
-        )
-    return Section("conditions", "Conditions", blocks)
+        return Section("conditions", "Conditions", pending="a round of exploration to be judged")
+    which = "the certified round" if data.certificate else "the newest round"
+    verdict_table = table(
+        f"Every condition in {which}. A window is exceeded when the grade passed "
+        f"{threshold(data)} in it; the bound holds with 95 % confidence.",
+        (
+            "condition",
+            "clean",
+            "steps run",
+            "windows",
+            "exceeded",
+            "bound",
+            "allowed",
+            "largest γ",
+            "new labels",
+            "training",
+        ),
+        [_condition_row(verdict) for verdict in verdicts],
+        text_columns=("condition", "clean"),
+    )
+    note = Note(
+        "New labels and training: force RMSE in meV/Å, the former before the model was trained "
+        "on them. New surroundings that are predicted as well as old ones are the best sign that "
+        "the set is complete."
+    )
+    return Section("conditions", "Conditions", (verdict_table, note))
 
 
 def _condition_row(verdict: ConditionVerdict) -> list[Cell | str]:
@@ -79,11 +74,10 @@ def _condition_row(verdict: ConditionVerdict) -> list[Cell | str]:
 
 
 def learning(data: ReportData) -> Section:
+    """Return errors against the number of labels."""
     figure = draw.learning_curve(data)
     if figure is None:
-        return Section(
-            "learning", "Learning curve", nothing_yet("no iteration has errors on record")
-        )
+        return Section("learning", "Learning curve", pending="a first round")
     blocks: list[Block] = [
         Drawing(
             "learning",
@@ -156,6 +150,7 @@ def _energy(errors: Errors | None) -> str:
 
 
 def grades(data: ReportData) -> Section:
+    """Return grades and exceedance of every condition, round by round."""
     blocks: list[Block] = []
     figure = draw.grade_rounds(data)
     if figure is not None:
@@ -184,9 +179,8 @@ def grades(data: ReportData) -> Section:
                 "the dotted line are the frames worth labelling.",
             )
         )
-    if not blocks:
-        blocks = nothing_yet("no exploration has been graded")
-    return Section("grades", "Grades by condition and round", blocks)
+    title = "Grades by condition and round"
+    return Section("grades", title, blocks, pending="" if blocks else "a graded exploration")
 
 
 def _grades_alt(data: ReportData) -> str:
@@ -225,6 +219,7 @@ def _exceedance_cell(verdict: ConditionVerdict) -> Cell:
 
 
 def coverage(data: ReportData) -> Section:
+    """Return how well the environments of every element are spanned."""
     figure = draw.coverage(data)
     parts = list(data.last.coverage) if data.last else []
     if not parts and data.active_sets:
@@ -261,9 +256,8 @@ def coverage(data: ReportData) -> Section:
                 text_columns=("element", "saturated"),
             )
         )
-    return Section(
-        "coverage", "Coverage of each element", blocks or nothing_yet("no active set yet")
-    )
+    title = "Coverage of each element"
+    return Section("coverage", title, blocks, pending="" if blocks else "a first active set")
 
 
 def _coverage_row(part: ElementCoverage) -> list[Cell | str]:
