@@ -159,8 +159,10 @@ class SelectionSection(Section):
     threshold: Positive = Field(
         5.0, gt=1.0, description="Selection stops when no candidate is graded above this."
     )
-    duplicate_distance_A: NonNegative = Field(
-        0.05, description="Frames that differ by less from a labelled one are refused."
+    duplicate_tolerance: NonNegative = Field(
+        0.005,
+        description="Frames that differ by less from a labelled one, in scaled descriptors, are "
+        "refused as near-duplicates.",
     )
 
 

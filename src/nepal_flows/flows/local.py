@@ -14,7 +14,7 @@ from nepal_flows.errors import CampaignError, EngineError, TrainingError
 from nepal_flows.flows.campaign import CampaignMaker
 from nepal_flows.flows.steps import next_step
 from nepal_flows.io.frames import pack_frames
-from nepal_flows.jobs.dataset import label_settings_key
+from nepal_flows.jobs.labeler import label_settings_key
 from nepal_flows.jobs.progress import Listener, progress_listener
 from nepal_flows.records import (
     CampaignLock,

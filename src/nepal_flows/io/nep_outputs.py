@@ -71,18 +71,29 @@ def write_loss(rows: FloatArray, path: str | Path) -> Path:
     InputError
         If the rows do not have ten columns.
     """
+    path = Path(path)
+    path.write_text(format_loss(rows), encoding="ascii")
+    return path
+
+
+def format_loss(rows: FloatArray) -> str:
+    """Return the text of loss.out from rows of shape (n, 10), see :data:`LOSS_COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        If the rows do not have ten columns.
+    """
     rows = np.atleast_2d(np.asarray(rows, dtype=np.float64))
     if rows.size and rows.shape[1] != len(LOSS_COLUMNS):
         raise InputError(
             f"The history has {rows.shape[1]} columns, expected {len(LOSS_COLUMNS)}: "
             f"{', '.join(LOSS_COLUMNS)}."
         )
-    path = Path(path)
     lines = [
         f"{int(row[0]):<8d} " + " ".join(f"{v:.6g}" for v in row[1:]) for row in rows if len(row)
     ]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-    return path
+    return "".join(f"{line}\n" for line in lines)
 
 
 def read_loss(path: str | Path) -> FloatArray:
@@ -183,6 +194,7 @@ __all__ = [
     "MISSING_VIRIAL",
     "Parity",
     "Predicted",
+    "format_loss",
     "read_loss",
     "read_parity",
     "write_loss",

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from nepal_flows.campaign import Campaign
 from nepal_flows.core.structure import LabelledStructure
 from nepal_flows.io.frames import unpack_frames
+from nepal_flows.jobs.labeler import label_settings_key
+from nepal_flows.jobs.stage import starting_structures
 from nepal_flows.records import Records, dataset_key, label_key
 from nepal_flows.schemas import LabelDoc, SelectedFrame, SelectionDoc
 
@@ -46,11 +49,12 @@ class Dataset:
         return len(self.train) + len(self.holdout) + len(self.quarantined)
 
 
-def campaign_dataset(records: Records, campaign_id: str, settings_key: str) -> Dataset:
+def campaign_dataset(records: Records, campaign_id: str, campaign: Campaign) -> Dataset:
     """Return the campaign's labels in the order in which they were chosen.
 
     A frame whose label is not there yet is passed over: it is in flight.
     """
+    settings_key = label_settings_key(campaign, starting_structures(records, campaign_id))
     selections = sorted(
         records.query(SelectionDoc, {"campaign_id": campaign_id}),
         key=lambda doc: -1 if doc.iteration is None else doc.iteration,

@@ -19,6 +19,7 @@ class TrainingDoc(Document):
     dataset: BlobRef = Field(description="The training frames (frames.npz).")
     dataset_key: str = Field(description="Hash of ordered label keys and weights.")
     n_structures: int
+    n_new_structures: int = Field(0, description="... that the previous model did not know.")
     n_atoms: int
     elements: list[str]
     trainer: str = Field(description="native, nep ...")

@@ -1,0 +1,70 @@
+"""One exploration run as a task for another process: bytes and numbers in, a run out."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.structure import Structure
+from nepal_flows.engines.md_run import MdRun, MdSegment
+from nepal_flows.engines.native_md import run_native_md
+from nepal_flows.io.asi import unpack_active_set
+from nepal_flows.io.nep_txt import model_sha256, read_nep_txt
+
+
+@dataclass(frozen=True)
+class ExplorationTask:
+    """All that one run needs.
+
+    Attributes
+    ----------
+    model_text
+        The model's nep.txt.
+    active_set
+        The packed active set of exactly that model.
+    structure
+        Where the run begins.
+    protocol
+        What it does.
+    seed
+        Its seed.
+    options
+        Further arguments of :func:`run_native_md`.
+    """
+
+    model_text: str
+    active_set: bytes
+    structure: Structure
+    protocol: tuple[MdSegment, ...]
+    seed: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def run_exploration(task: ExplorationTask) -> MdRun:
+    """Return the run of a task; equal tasks give equal runs.
+
+    Raises
+    ------
+    ActiveSetError
+        If the active set belongs to another model.
+    """
+    model, active_set = _model_and_active_set(task.model_text, task.active_set)
+    return run_native_md(
+        task.structure,
+        model,
+        task.protocol,
+        active_set=active_set,
+        seed=task.seed,
+        model_sha256=model_sha256(task.model_text),
+        **task.options,
+    )
+
+
+@lru_cache(maxsize=2)
+def _model_and_active_set(text: str, packed: bytes) -> tuple[NepModel, ActiveSet]:
+    """Return what the runs of one round share; a worker reads it once."""
+    return read_nep_txt(text), unpack_active_set(packed)
+
+
+__all__ = ["ExplorationTask", "run_exploration"]

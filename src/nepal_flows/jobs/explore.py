@@ -1,0 +1,266 @@
+"""Exploration: molecular dynamics of every condition with the newest model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jobflow import job
+
+from nepal_flows.campaign.exploration import Condition
+from nepal_flows.campaign.structures import gate_distances, starting_structure
+from nepal_flows.core.convergence import count_windows
+from nepal_flows.core.gate import PhysicsGate
+from nepal_flows.core.structure import Structure
+from nepal_flows.engines.exploration import ExplorationTask, run_exploration
+from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment
+from nepal_flows.engines.pool import TaskResult, shared_pool
+from nepal_flows.io.frames import pack_arrays, pack_frames
+from nepal_flows.jobs.progress import report_progress
+from nepal_flows.jobs.stage import STAGE, StageMaker, starting_structures
+from nepal_flows.records import Records, derived_key, derived_seed
+from nepal_flows.schemas import (
+    ActiveSetDoc,
+    Batch,
+    BlobRef,
+    CampaignState,
+    Cost,
+    ExplorationDoc,
+    Phase,
+    TrainingDoc,
+)
+
+PRELOAD = ("nepal_flows.engines.exploration",)
+"""What a worker process imports before its first run."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a round: a condition, a replica, and the key under which it is stored."""
+
+    condition: Condition
+    replica: int
+    key: str
+    seed: int
+
+
+@dataclass
+class ExploreMaker(StageMaker):
+    """Run the conditions of a campaign side by side, each stored the moment it ends.
+
+    Attributes
+    ----------
+    bundle_size
+        Runs per job; None for all in one, which then share this machine's cores.
+    """
+
+    name: str = "explore"
+    bundle_size: int | None = None
+
+    def bundles(self, phase: Phase) -> list[list[int]]:
+        """Return the runs of a round, cut into the bundles of its jobs."""
+        n_runs = len(list(self._replicas(phase)))
+        size = self.bundle_size or n_runs
+        return [list(range(n_runs))[start : start + size] for start in range(0, n_runs, size)]
+
+    @job(config=STAGE, output_schema=Batch)
+    def make(self, state: CampaignState, active_set_key: str, runs: list[int]) -> Batch:
+        """Return the keys of the bundle's ExplorationDocs.
+
+        Parameters
+        ----------
+        state
+            Which campaign, iteration and phase.
+        active_set_key
+            Grades the frames, and names the model.
+        runs
+            Which runs of the round to do.
+        """
+        records = Records.current()
+        grader = records.load(ActiveSetDoc, active_set_key)
+        planned = self._planned(state, active_set_key)
+        wanted = [planned[number] for number in runs]
+        missing = [run for run in wanted if records.find(ExplorationDoc, run.key) is None]
+        tasks = self._tasks(records, state, grader, missing)
+        pool = shared_pool(self.campaign.resources.workers, preload=PRELOAD)
+        done = len(wanted) - len(missing)
+        report_progress("explore", done, len(wanted))
+        for result in pool.run(run_exploration, ((task,) for task in tasks), inline=True):
+            run = missing[result.index]
+            document = self._document(records, state, grader, run, tasks[result.index], result)
+            records.put(document)
+            done += 1
+            report_progress("explore", done, len(wanted), _note(document))
+        return Batch(keys=[run.key for run in wanted])
+
+    def _replicas(self, phase: Phase) -> Iterator[tuple[Condition, int]]:
+        for condition in self.campaign.exploration.conditions:
+            n_replicas = condition.replicas
+            if phase == "confirmation":
+                n_replicas = self.campaign.confirmation.replicas
+            for replica in range(n_replicas):
+                yield condition, replica
+
+    def _planned(self, state: CampaignState, active_set_key: str) -> list[PlannedRun]:
+        exploration = self.campaign.exploration.model_dump(mode="json", exclude={"conditions"})
+        confirmation = self.campaign.confirmation.model_dump(mode="json")
+        planned = []
+        for condition, replica in self._replicas(state.phase):
+            place = (state.campaign_id, state.iteration, state.phase, condition.name, replica)
+            asked = (condition.model_dump(mode="json"), exploration, confirmation)
+            planned.append(
+                PlannedRun(
+                    condition=condition,
+                    replica=replica,
+                    key=derived_key("exploration", *place, active_set_key, *asked),
+                    seed=derived_seed(self.campaign.seed, *place[1:]),
+                )
+            )
+        return planned
+
+    def _tasks(
+        self,
+        records: Records,
+        state: CampaignState,
+        grader: ActiveSetDoc,
+        runs: Sequence[PlannedRun],
+    ) -> list[ExplorationTask]:
+        if not runs:
+            return []
+        structures = starting_structures(records, state.campaign_id)
+        model = next(records.query(TrainingDoc, {"model_sha256": grader.model_sha256}))
+        model_text = records.blobs.get(model.model).decode()
+        active_set = records.blobs.get(grader.active_set)
+        return [
+            ExplorationTask(
+                model_text=model_text,
+                active_set=active_set,
+                structure=self._start(structures, run, state.phase),
+                protocol=self._protocol(run.condition, state.phase),
+                seed=run.seed,
+                options=self._options(structures, state.phase),
+            )
+            for run in runs
+        ]
+
+    def _start(
+        self, structures: Sequence[Structure], run: PlannedRun, phase: Phase
+    ) -> Structure:
+        confirming = phase == "confirmation"
+        return starting_structure(
+            self.campaign,
+            structures,
+            run.condition,
+            rng=np.random.default_rng(derived_seed(run.seed, "start")),
+            size_factor=self.campaign.confirmation.size_factor if confirming else 1.0,
+        )
+
+    def _protocol(self, condition: Condition, phase: Phase) -> tuple[MdSegment, ...]:
+        factor = self.campaign.confirmation.steps_factor if phase == "confirmation" else 1.0
+        return tuple(
+            MdSegment(
+                ensemble=stage.ensemble,
+                temperature_K=stage.temperature_K,
+                n_steps=max(1, round(factor * stage.steps)),
+                pressure_GPa=stage.pressure_GPa,
+            )
+            for stage in condition.stages
+        )
+
+    def _options(self, structures: Sequence[Structure], phase: Phase) -> dict[str, Any]:
+        section = self.campaign.exploration
+        gate = PhysicsGate(
+            min_distances=gate_distances(section.gate, structures, campaign=self.campaign),
+            volume_ratio=section.gate.volume_ratio,
+            temperature_factor=section.gate.temperature_factor,
+            temperature_margin=section.gate.temperature_margin_K,
+        )
+        return {
+            "check_interval": section.check_interval,
+            "gamma_low": section.gamma_low,
+            "gamma_stop": section.gamma_stop,
+            "candidate_ceiling": section.candidate_ceiling,
+            "n_candidates": section.candidates_per_run,
+            "n_audit": self.campaign.selection.audit_per_iteration,
+            "gate": gate,
+            "time_step_fs": section.time_step_fs,
+            "burn_in_steps": section.burn_in_steps,
+            "thermostat_time_fs": section.thermostat_time_fs,
+            "barostat_time_fs": section.barostat_time_fs,
+            "bulk_modulus_GPa": section.bulk_modulus_GPa,
+        }
+
+    def _document(
+        self,
+        records: Records,
+        state: CampaignState,
+        grader: ActiveSetDoc,
+        run: PlannedRun,
+        task: ExplorationTask,
+        result: TaskResult,
+    ) -> ExplorationDoc:
+        md: MdRun = result.value_or_raise()
+        gamma = md.trace.gamma
+        gamma_low = self.campaign.exploration.gamma_low
+        windows = count_windows(gamma, gamma_low)
+        return ExplorationDoc(
+            key=run.key,
+            campaign_id=state.campaign_id,
+            iteration=state.iteration,
+            condition=run.condition.name,
+            replica=run.replica,
+            engine=self.campaign.exploration.engine,
+            model_sha256=grader.model_sha256,
+            active_set_key=grader.key,
+            seed=run.seed,
+            is_extreme=run.condition.extreme,
+            is_confirmation=state.phase == "confirmation",
+            n_atoms=task.structure.n_atoms,
+            requested_steps=md.requested_steps,
+            finished_steps=md.finished_steps,
+            outcome=md.outcome,
+            reason=md.reason,
+            n_checks=md.n_checks,
+            n_exceeded_checks=md.n_exceeded_checks,
+            window_checks=windows.length,
+            n_windows=windows.n_windows,
+            n_exceeded_windows=windows.n_exceeded,
+            gamma_low=gamma_low,
+            gamma_max=md.gamma_max,
+            gamma_quantiles=_quantiles(gamma),
+            gamma_max_by_element=md.gamma_max_by_element,
+            candidates=_packed(records, md.candidates),
+            n_candidates=len(md.candidates),
+            audit=_packed(records, md.audit),
+            n_audit=len(md.audit),
+            trace=records.blobs.put(pack_arrays(md.trace.as_arrays()), "trace.npz"),
+            cost=Cost(wall_s=round(result.wall_s, 3), cpu_s=round(result.cpu_s, 3)),
+        )
+
+
+def _packed(records: Records, frames: Sequence[MdFrame]) -> BlobRef | None:
+    if not frames:
+        return None
+    content = pack_frames(
+        [frame.structure for frame in frames],
+        scalars={
+            "step": [frame.step for frame in frames],
+            "gamma": [frame.gamma for frame in frames],
+        },
+        arrays={"gamma": [frame.grades for frame in frames]},
+    )
+    return records.blobs.put(content, "frames.npz")
+
+
+def _quantiles(gamma: Any) -> dict[str, float]:
+    if len(gamma) == 0:
+        return {}
+    return {f"{share:g}": float(np.quantile(gamma, share)) for share in (0.5, 0.9, 0.99)}
+
+
+def _note(document: ExplorationDoc) -> str:
+    ended = "" if document.outcome == "finished" else f", {document.outcome.replace('_', ' ')}"
+    return f"{document.condition} {document.replica}: gamma up to {document.gamma_max:.3g}{ended}"
+
+
+__all__ = ["ExploreMaker", "PlannedRun"]

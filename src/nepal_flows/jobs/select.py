@@ -1,0 +1,242 @@
+"""Selection: which of the frames that exploration met are labelled."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jobflow import job
+
+from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors
+from nepal_flows.core.selection import Decision, Selection, select_frames
+from nepal_flows.core.structure import Structure
+from nepal_flows.io.asi import unpack_active_set
+from nepal_flows.io.frames import pack_frames, unpack_frames
+from nepal_flows.io.nep_txt import read_nep_txt
+from nepal_flows.jobs.dataset import Dataset, campaign_dataset
+from nepal_flows.jobs.progress import report_progress
+from nepal_flows.jobs.stage import STAGE, StageMaker
+from nepal_flows.jobs.timing import Stopwatch
+from nepal_flows.records import Records, derived_key, derived_seed, structure_key
+from nepal_flows.schemas import (
+    ActiveSetDoc,
+    BlobRef,
+    CampaignState,
+    ExplorationDoc,
+    SelectedFrame,
+    SelectionDoc,
+    TrainingDoc,
+)
+
+AUDIT_CEILING = 10.0
+"""Audit frames are drawn where the grade is below so many times ``gamma_low``.
+
+A frame of a run that went astray would stay in the hold-out set for good and hide what matters.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A frame that exploration met."""
+
+    structure: Structure
+    run: ExplorationDoc
+    step: int
+    gamma: float
+
+
+@dataclass(frozen=True, eq=False)
+class Grader:
+    """A model with its active set and the rows that stand behind it."""
+
+    model: NepModel
+    active_set: ActiveSet
+    training: list[ProjectionFactors]
+
+
+@dataclass
+class SelectMaker(StageMaker):
+    """Choose the frames to label: the best of the candidates, and a few at random as hold-out."""
+
+    name: str = "select"
+
+    @job(config=STAGE, output_schema=SelectionDoc)
+    def make(
+        self, state: CampaignState, active_set_key: str, exploration_keys: list[list[str]]
+    ) -> SelectionDoc:
+        """Return what is to be labelled, and why the rest is not.
+
+        Parameters
+        ----------
+        state
+            Which campaign and iteration.
+        active_set_key
+            Active set that graded the runs.
+        exploration_keys
+            Keys of the runs, bundle by bundle.
+        """
+        records = Records.current()
+        keys = [key for bundle in exploration_keys for key in bundle]
+        asked = (self.campaign.selection.model_dump(mode="json"), self.campaign.budget.labels)
+        key = derived_key("selection", state.campaign_id, state.iteration, keys, *asked)
+        found = records.find(SelectionDoc, key)
+        if found is not None:
+            return found
+        watch = Stopwatch()
+        report_progress("select", 0, 1)
+        runs = [records.load(ExplorationDoc, run) for run in keys]
+        grader_doc = records.load(ActiveSetDoc, active_set_key)
+        dataset = campaign_dataset(records, state.campaign_id, self.campaign)
+        grader = _grader(records, grader_doc)
+        candidates = _frames(records, runs, "candidates")
+        budget = max(0, self.campaign.budget.labels - dataset.n_labels)
+        n_wanted = min(self.campaign.selection.labels_per_iteration, budget)
+        selection = self._selected(records, dataset, grader, candidates, n_wanted)
+        chosen = [candidates[index] for index in selection.selected]
+        audit = self._audit(records, state, dataset, runs, chosen, budget - len(chosen))
+        selected = [
+            _entry(frame, "train", selection.decisions[index])
+            for frame, index in zip(chosen, selection.selected, strict=True)
+        ] + [_entry(frame, "holdout", None) for frame in audit]
+        report_progress("select", 1, 1, _note(candidates, chosen, audit))
+        return records.put(
+            SelectionDoc(
+                key=key,
+                campaign_id=state.campaign_id,
+                iteration=state.iteration,
+                model_sha256=grader_doc.model_sha256,
+                n_candidates=len(candidates),
+                budget=n_wanted,
+                selected=selected,
+                refused=selection.refused,
+                decisions=_decisions(records, candidates, selection),
+                frames=records.blobs.put(
+                    pack_frames([frame.structure for frame in (*chosen, *audit)]), "frames.npz"
+                ),
+                largest_remaining_grade=selection.largest_remaining_grade,
+                cost=watch.cost(),
+            )
+        )
+
+    def _selected(
+        self,
+        records: Records,
+        dataset: Dataset,
+        grader: Grader,
+        candidates: Sequence[Found],
+        n_wanted: int,
+    ) -> Selection:
+        section = self.campaign.selection
+        held_out = [
+            unpack_frames(records.blobs.get(entry.label.frame)).structures[0]
+            for entry in (*dataset.holdout, *dataset.quarantined)
+        ]
+        return select_frames(
+            grader.active_set,
+            grader.training,
+            [projection_factors(grader.model, frame.structure) for frame in candidates],
+            budget=n_wanted,
+            threshold=section.threshold,
+            ceiling=self.campaign.exploration.candidate_ceiling,
+            also_labelled=[projection_factors(grader.model, s) for s in held_out],
+            duplicate_tolerance=section.duplicate_tolerance,
+            memory_limit_MB=self.campaign.resources.memory_limit_MB,
+            n_threads=self.campaign.resources.workers,
+        )
+
+    def _audit(
+        self,
+        records: Records,
+        state: CampaignState,
+        dataset: Dataset,
+        runs: Sequence[ExplorationDoc],
+        chosen: Sequence[Found],
+        budget: int,
+    ) -> list[Found]:
+        """Return frames drawn at random, no condition twice before each had its turn."""
+        known = {entry.label.structure_key for entry in (*dataset.train, *dataset.holdout)}
+        known |= {structure_key(frame.structure) for frame in chosen}
+        ceiling = AUDIT_CEILING * self.campaign.exploration.gamma_low
+        pool = [
+            frame
+            for frame in _frames(records, runs, "audit")
+            if frame.gamma < ceiling and structure_key(frame.structure) not in known
+        ]
+        rng = np.random.default_rng(derived_seed(self.campaign.seed, "audit", state.iteration))
+        by_condition: dict[str, list[Found]] = {}
+        for index in rng.permutation(len(pool)):
+            by_condition.setdefault(pool[index].run.condition, []).append(pool[index])
+        names = [str(name) for name in rng.permutation(sorted(by_condition))]
+        turns = max((len(frames) for frames in by_condition.values()), default=0)
+        drawn = [
+            by_condition[name][turn]
+            for turn in range(turns)
+            for name in names
+            if turn < len(by_condition[name])
+        ]
+        return drawn[: max(0, min(self.campaign.selection.audit_per_iteration, budget))]
+
+
+def _grader(records: Records, document: ActiveSetDoc) -> Grader:
+    training = next(records.query(TrainingDoc, {"model_sha256": document.model_sha256}))
+    model = read_nep_txt(records.blobs.get(training.model).decode())
+    frames = unpack_frames(records.blobs.get(training.dataset)).structures
+    return Grader(
+        model=model,
+        active_set=unpack_active_set(records.blobs.get(document.active_set)),
+        training=[projection_factors(model, structure) for structure in frames],
+    )
+
+
+def _frames(records: Records, runs: Sequence[ExplorationDoc], name: str) -> list[Found]:
+    found = []
+    for run in runs:
+        reference: BlobRef | None = getattr(run, name)
+        if reference is None:
+            continue
+        frames = unpack_frames(records.blobs.get(reference))
+        for index, structure in enumerate(frames.structures):
+            step, gamma = frames.scalars["step"][index], frames.scalars["gamma"][index]
+            found.append(Found(structure, run, int(step), float(gamma)))
+    return found
+
+
+def _entry(frame: Found, role: str, decision: Decision | None) -> SelectedFrame:
+    return SelectedFrame.model_validate(
+        {
+            "structure_key": structure_key(frame.structure),
+            "role": role,
+            "condition": frame.run.condition,
+            "run_key": frame.run.key,
+            "step": frame.step,
+            "gamma": frame.gamma,
+            "gamma_when_chosen": None if decision is None else decision.grade_at_decision,
+            "note": "drawn at random" if decision is None else decision.detail,
+        }
+    )
+
+
+def _decisions(records: Records, candidates: Sequence[Found], selection: Selection) -> BlobRef:
+    rows = [
+        {
+            "condition": frame.run.condition,
+            "replica": frame.run.replica,
+            "step": frame.step,
+            "reason": decision.reason,
+            "grade": decision.grade,
+            "grade_at_decision": decision.grade_at_decision,
+            "element": decision.element,
+            "detail": decision.detail,
+        }
+        for frame, decision in zip(candidates, selection.decisions, strict=True)
+    ]
+    return records.blobs.put(json.dumps(rows, indent=1).encode(), "decisions.json")
+
+
+def _note(candidates: Sequence[Found], chosen: Sequence[Found], audit: Sequence[Found]) -> str:
+    return f"{len(chosen)} of {len(candidates)} candidates, {len(audit)} at random"
+
+
+__all__ = ["AUDIT_CEILING", "SelectMaker"]

@@ -1,0 +1,67 @@
+"""A campaign small enough to be run many times: copper, EMT, eight atoms, five neurons."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ase.build import bulk
+from ase.io import write
+
+SMALL: dict[str, Any] = {
+    "version": 1,
+    "name": "small",
+    "seed": 3,
+    "structures": ["Cu.vasp"],
+    "model": {
+        "cutoff_A": [4.0, 3.5],
+        "n_max": [2, 2],
+        "basis_size": [4, 4],
+        "l_max": [2, 0, 0],
+        "neuron": 4,
+    },
+    "training": {
+        "adam_steps": 150,
+        "lbfgs_steps": 20,
+        "warm_adam_steps": 50,
+        "warm_lbfgs_steps": 10,
+        "final_adam_steps": 300,
+        "final_lbfgs_steps": 40,
+    },
+    "seeds": {"n": 4, "n_atoms": 8},
+    "exploration": {
+        "time_step_fs": 2.5,
+        "conditions": [
+            {
+                "name": "ramp",
+                "start": {"n_atoms": 8},
+                "stages": [{"temperature_K": [300, 900], "steps": 200}],
+            },
+            {
+                "name": "vacancy",
+                "start": {"n_atoms": 8, "vacancies": 1},
+                "stages": [{"ensemble": "nvt", "temperature_K": 600, "steps": 200}],
+            },
+        ],
+    },
+    "selection": {"labels_per_iteration": 3, "audit_per_iteration": 1},
+    "labels": {"code": "ase", "calculator": "emt", "time_limit_s": 60},
+    "budget": {"labels": 14, "iterations": 3},
+    "resources": {"workers": 1},
+}
+
+
+@pytest.fixture
+def write_campaign(tmp_path: Path):  # noqa: ANN201 - a function
+    """Return a function that writes the small campaign, changed as asked, and returns its path."""
+
+    def write_it(folder: Path | None = None, **changes: Any) -> Path:
+        folder = folder or tmp_path
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / "Cu.vasp", bulk("Cu", "fcc", a=3.6, cubic=True), direct=True)
+        content = {**SMALL, **changes}
+        path = folder / "campaign.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return write_it
