@@ -89,11 +89,11 @@ def structure_grades(
     inverses = active_set.inverses if isinstance(active_set, ActiveSet) else active_set
     _check(inverses, factors)
     grades = np.zeros(len(factors.types))
-    arrays = (factors.types.astype(np.int64), factors.y, factors.v, factors.t)
+    types = np.ascontiguousarray(factors.types, dtype=np.int64)
+    y, v, t = (np.ascontiguousarray(part) for part in (factors.y, factors.v, factors.t))
 
     def grade(part: slice) -> None:
-        types, y, v, t = (np.ascontiguousarray(array[part]) for array in arrays)
-        grades_kernel(types, y, v, t, inverses, grades[part])
+        grades_kernel(types[part], y[part], v[part], t[part], inverses, grades[part])
 
     n = len(grades)
     size = max(-(-n // max(n_threads, 1)), 1)

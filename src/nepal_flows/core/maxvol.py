@@ -23,7 +23,7 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from nepal_flows.errors import ActiveSetError
-from nepal_flows.typing import FloatArray, IntArray
+from nepal_flows.typing import BoolArray, FloatArray, IntArray
 
 _FAST = {"nnan", "ninf", "nsz", "reassoc", "contract", "arcp"}
 """Rounding may differ by the order of a sum; NaN and infinity are excluded on entry."""
@@ -75,7 +75,7 @@ class Improvement:
     n_swaps, n_sweeps
         Swaps made, and searches over all rows.
     largest
-        Largest magnitude of any entry in the end.
+        Largest magnitude of any eligible row in the end, at least 1.
     converged
         Whether it is within the tolerance.
     """
@@ -166,6 +166,8 @@ def improve(
     *,
     tolerance: float,
     followers: Sequence[FloatArray] = (),
+    eligible: BoolArray | None = None,
+    grades: FloatArray | None = None,
     max_sweeps: int = 200,
     max_swaps: int = 1_000_000,
     n_top: int | None = None,
@@ -183,6 +185,10 @@ def improve(
         Largest magnitude that is left alone.
     followers
         Other rows expressed in the same places, shapes (m, r), Fortran order: carried along.
+    eligible
+        Which rows may be swapped in, shape (n,); all by default. The rest is carried along.
+    grades
+        Largest magnitude of every row, shape (n,): up to date on entry, and kept so.
     max_sweeps, max_swaps
         When to give up.
     n_top
@@ -196,16 +202,18 @@ def improve(
     n, r = coefficients.shape
     n_top = min(n, max(r // 2, 64) if n_top is None else n_top)
     log_gain, n_swaps, n_sweeps = 0.0, 0, 0
-    grades = np.empty(n)
+    if grades is None:
+        grades = np.empty(n)
+        column_major_row_maxima(coefficients, grades)
     while True:
         n_sweeps += 1
-        column_major_row_maxima(coefficients, grades)
-        grades[rows[rows >= 0]] = -1.0
-        largest = float(grades.max(initial=0.0))
+        outside = grades.copy() if eligible is None else np.where(eligible, grades, -1.0)
+        outside[rows[rows >= 0]] = -1.0
+        largest = float(outside.max(initial=0.0))
         converged = largest <= tolerance
         if converged or n_sweeps > max_sweeps or n_swaps >= max_swaps:
             break
-        top = _top_rows(grades, n_top)
+        top = _top_rows(outside, n_top)
         held = rows.copy()
         places, members, gain, done = _swap_among(
             coefficients, top, rows, tolerance, max_swaps - n_swaps
@@ -221,6 +229,7 @@ def improve(
                 _apply_change(target, places, change)
         coefficients[members] = 0.0
         coefficients[members, places] = 1.0
+        column_major_row_maxima(coefficients, grades)
     return Improvement(log_gain, n_swaps, n_sweeps, max(largest, 1.0), converged)
 
 

@@ -1,0 +1,422 @@
+"""Convergence: rules that turn plain numbers into a verdict, with what is missing in sentences.
+
+A condition is clean in a round when all its requested steps ran, no physics gate fired, and its
+exceedance is at most its allowance. The campaign has converged when every condition was clean in
+two rounds running, errors on new labels match the training error, the hold-out error is steady,
+every element's rank is saturated, and a confirmation round in a larger cell was clean as well.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nepal_flows.core.windows import (
+    Exceedance,
+    clopper_pearson_upper,
+    exceedance,
+    statistical_inefficiency,
+    window_length,
+)
+
+Phase = Literal["seed", "loop", "confirmation"]
+NextStep = Literal["continue", "confirm", "converged", "stalled"]
+
+
+@dataclass(frozen=True)
+class ConvergenceRules:
+    """The limits that the verdicts use.
+
+    Attributes
+    ----------
+    allowance, extreme_allowance
+        Largest exceedance of ordinary conditions, and of those marked extreme. With fewer windows
+        than 1/allowance the rule means: none.
+    fewest_windows
+        Windows a condition needs; below, a clean result says nothing.
+    n_clean_rounds
+        Rounds running in which every condition must be clean.
+    largest_error_ratio
+        Error on new labels over the training error of the same condition.
+    negligible_error
+        Errors on new labels up to this pass whatever the training error, eV/Å.
+    largest_holdout_change
+        Relative change of the hold-out error between two rounds.
+    confidence
+        Of the upper bound on the exceedance.
+    n_stalled_rounds
+        Rounds without progress after which the campaign has stalled.
+    smallest_error_gain, smallest_exceedance_gain
+        Relative falls of the hold-out error and of the mean exceedance that count as progress.
+    """
+
+    allowance: float = 0.005
+    extreme_allowance: float = 0.02
+    fewest_windows: int = 10
+    n_clean_rounds: int = 2
+    largest_error_ratio: float = 1.3
+    negligible_error: float = 0.0
+    largest_holdout_change: float = 0.10
+    confidence: float = 0.95
+    n_stalled_rounds: int = 4
+    smallest_error_gain: float = 0.05
+    smallest_exceedance_gain: float = 0.2
+
+
+@dataclass(frozen=True)
+class ConditionRecord:
+    """What one condition did in one round, over all its runs.
+
+    Attributes
+    ----------
+    name
+        The condition.
+    is_extreme
+        Whether the campaign marks it extreme.
+    requested_steps, finished_steps
+        Steps asked for and run, over all runs.
+    n_gate_violations
+        Runs that the physics gate stopped, or that crashed.
+    n_windows, n_exceeded_windows
+        Decorrelated windows, and those with a check above gamma_low.
+    new_label_error, training_error
+        Force RMSE on its newly labelled frames before training on them, and on its training
+        frames, eV/Å; None where there are no such frames.
+    """
+
+    name: str
+    is_extreme: bool
+    requested_steps: int
+    finished_steps: int
+    n_gate_violations: int
+    n_windows: int
+    n_exceeded_windows: int
+    new_label_error: float | None = None
+    training_error: float | None = None
+
+
+@dataclass(frozen=True)
+class ConditionJudgement:
+    """Whether a condition was clean.
+
+    Attributes
+    ----------
+    name
+        The condition.
+    is_clean
+        Whether it was.
+    reasons
+        Why not, in sentences.
+    exceedance, exceedance_upper
+        Share of windows above the limit, and its upper bound.
+    allowance
+        What was allowed.
+    """
+
+    name: str
+    is_clean: bool
+    reasons: tuple[str, ...]
+    exceedance: float
+    exceedance_upper: float
+    allowance: float
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round of the campaign.
+
+    Attributes
+    ----------
+    phase
+        ``confirmation`` for the larger cell with unused seeds.
+    conditions
+        All conditions of the round.
+    is_saturated
+        Whether the rank of each element is, by symbol.
+    ranks
+        Rank by symbol.
+    holdout_error
+        Force RMSE on the hold-out, eV/Å; None without one.
+    training_error
+        Force RMSE on the training set, eV/Å, for conditions that have no training frames.
+    n_new_labels
+        Labels made in the round.
+    """
+
+    phase: Phase
+    conditions: tuple[ConditionRecord, ...]
+    is_saturated: Mapping[str, bool]
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    holdout_error: float | None = None
+    training_error: float | None = None
+    n_new_labels: int = 0
+
+
+@dataclass(frozen=True)
+class CampaignJudgement:
+    """Where the campaign stands after its last round.
+
+    Attributes
+    ----------
+    next_step
+        ``continue``, ``confirm`` (all but the confirmation holds), ``converged``, ``stalled``.
+    checks
+        Every criterion by name.
+    reasons
+        What is missing, in sentences.
+    conditions
+        Judgement of every condition in the last round.
+    is_clean
+        Whether all conditions were clean in the last round.
+    n_clean_rounds
+        Clean rounds running.
+    """
+
+    next_step: NextStep
+    checks: dict[str, bool]
+    reasons: tuple[str, ...]
+    conditions: tuple[ConditionJudgement, ...]
+    is_clean: bool
+    n_clean_rounds: int
+
+
+def judge_condition(
+    record: ConditionRecord, rules: ConvergenceRules | None = None
+) -> ConditionJudgement:
+    """Return whether a condition was clean in a round, and why not."""
+    rules = rules or ConvergenceRules()
+    allowance = rules.extreme_allowance if record.is_extreme else rules.allowance
+    found = Exceedance(0, 0, record.n_windows, record.n_exceeded_windows)
+    reasons = []
+    if record.finished_steps < record.requested_steps:
+        share = 100.0 * record.finished_steps / record.requested_steps
+        reasons.append(
+            f"{record.name}: {record.finished_steps} of {record.requested_steps} steps ran "
+            f"({share:.1f} %)."
+        )
+    if record.n_gate_violations:
+        reasons.append(
+            f"{record.name}: the physics gate stopped {record.n_gate_violations} run(s)."
+        )
+    if record.n_windows < rules.fewest_windows:
+        reasons.append(
+            f"{record.name}: only {record.n_windows} independent windows, at least "
+            f"{rules.fewest_windows} are needed; run longer or more replicas."
+        )
+    if found.share > allowance and record.n_windows:
+        reasons.append(
+            f"{record.name}: {record.n_exceeded_windows} of {record.n_windows} windows "
+            f"({100.0 * found.share:.2f} %) exceed the grade limit, {100.0 * allowance:g} % are "
+            "allowed."
+        )
+    return ConditionJudgement(
+        name=record.name,
+        is_clean=not reasons,
+        reasons=tuple(reasons),
+        exceedance=found.share,
+        exceedance_upper=found.upper_bound(rules.confidence),
+        allowance=allowance,
+    )
+
+
+def judge_campaign(
+    rounds: Sequence[RoundRecord], rules: ConvergenceRules | None = None
+) -> CampaignJudgement:
+    """Return where the campaign stands after the last of its rounds.
+
+    Parameters
+    ----------
+    rounds
+        All rounds so far, oldest first; at least one.
+    rules
+        The limits.
+
+    Returns
+    -------
+    CampaignJudgement
+        The next step, every criterion by name, and what is missing.
+    """
+    rules = rules or ConvergenceRules()
+    last = rounds[-1]
+    conditions = tuple(judge_condition(record, rules) for record in last.conditions)
+    n_clean = n_clean_rounds(rounds, rules)
+    is_clean = n_clean > 0
+    is_confirmation = last.phase == "confirmation"
+    reasons = [reason for condition in conditions for reason in condition.reasons]
+    if is_clean and n_clean < rules.n_clean_rounds:
+        reasons.append(
+            f"All conditions are clean for {n_clean} round, {rules.n_clean_rounds} running are "
+            "needed."
+        )
+    errors = _label_error_reasons(last, rules)
+    holdout = _holdout_reasons(rounds, rules)
+    ranks = _rank_reasons(last)
+    reasons += [*errors, *holdout, *ranks]
+    checks = {
+        "conditions_clean": n_clean >= rules.n_clean_rounds,
+        "new_label_errors": not errors,
+        "holdout_steady": not holdout,
+        "rank_saturated": not ranks,
+    }
+    ready = all(checks.values())
+    checks["confirmed"] = ready and is_confirmation
+    next_step: NextStep = "continue"
+    if checks["confirmed"]:
+        next_step = "converged"
+    elif ready:
+        next_step = "confirm"
+        reasons.append("The confirmation round in a larger cell is still to come.")
+    else:
+        stall = stall_reasons(rounds, rules)
+        if stall:
+            next_step = "stalled"
+            reasons += stall
+    return CampaignJudgement(
+        next_step=next_step,
+        checks=checks,
+        reasons=tuple(reasons),
+        conditions=conditions,
+        is_clean=is_clean,
+        n_clean_rounds=n_clean,
+    )
+
+
+def n_clean_rounds(rounds: Sequence[RoundRecord], rules: ConvergenceRules | None = None) -> int:
+    """Return in how many rounds running, up to the last, every condition was clean."""
+    rules = rules or ConvergenceRules()
+    count = 0
+    for record in reversed(rounds):
+        if not _is_clean(record, rules):
+            break
+        count += 1
+    return count
+
+
+def stall_reasons(
+    rounds: Sequence[RoundRecord], rules: ConvergenceRules | None = None
+) -> list[str]:
+    """Return why the campaign has stalled, in sentences; nothing while there is progress.
+
+    Progress in the last rounds, against all before: the hold-out error fell, the mean exceedance
+    fell, more conditions were clean, or a rank grew by more than 2 %. A clean round is progress.
+    """
+    rules = rules or ConvergenceRules()
+    k = rules.n_stalled_rounds
+    if len(rounds) <= k or any(_is_clean(record, rules) for record in rounds[-k:]):
+        return []
+    earlier, recent = rounds[:-k], rounds[-k:]
+    if sum(record.n_new_labels for record in recent) == 0:
+        return [
+            f"No label was made in the last {k} rounds, yet none of them was clean: look at the "
+            "reasons for which candidates were refused."
+        ]
+    before, now = _best_holdout(earlier), _best_holdout(recent)
+    error_fell = now is not None and (
+        before is None or now < (1.0 - rules.smallest_error_gain) * before
+    )
+    exceedance_fell = min(map(_mean_exceedance, recent)) < (
+        1.0 - rules.smallest_exceedance_gain
+    ) * min(map(_mean_exceedance, earlier))
+    more_clean = max(_n_clean(r, rules) for r in recent) > max(_n_clean(r, rules) for r in earlier)
+    if error_fell or exceedance_fell or more_clean or _rank_grew(earlier, recent):
+        return []
+    return [
+        f"No progress in {k} rounds: the hold-out error, the exceedance, the number of clean "
+        "conditions and the ranks stay as they were. Train longer or with more neurons, or relax "
+        "the conditions."
+    ]
+
+
+def _is_clean(record: RoundRecord, rules: ConvergenceRules) -> bool:
+    return bool(record.conditions) and _n_clean(record, rules) == len(record.conditions)
+
+
+def _n_clean(record: RoundRecord, rules: ConvergenceRules) -> int:
+    return sum(judge_condition(condition, rules).is_clean for condition in record.conditions)
+
+
+def _mean_exceedance(record: RoundRecord) -> float:
+    shares = [
+        Exceedance(0, 0, condition.n_windows, condition.n_exceeded_windows).share
+        for condition in record.conditions
+    ]
+    return sum(shares) / len(shares) if shares else 1.0
+
+
+def _best_holdout(rounds: Sequence[RoundRecord]) -> float | None:
+    errors = [record.holdout_error for record in rounds if record.holdout_error is not None]
+    return min(errors, default=None)
+
+
+def _rank_grew(earlier: Sequence[RoundRecord], recent: Sequence[RoundRecord]) -> bool:
+    return any(
+        rank > 1.02 * max((record.ranks.get(symbol, 0) for record in earlier), default=0)
+        for record in recent
+        for symbol, rank in record.ranks.items()
+    )
+
+
+def _label_error_reasons(record: RoundRecord, rules: ConvergenceRules) -> list[str]:
+    reasons = []
+    for condition in record.conditions:
+        error = condition.new_label_error
+        if error is None or error <= rules.negligible_error:
+            continue
+        reference = condition.training_error
+        if reference is None:
+            reference = record.training_error
+        if reference is None:
+            reasons.append(f"{condition.name}: no training error to compare the new labels with.")
+        elif error > rules.largest_error_ratio * reference:
+            ratio = error / reference if reference > 0.0 else float("inf")
+            reasons.append(
+                f"{condition.name}: new labels have a force error of {1000.0 * error:.1f} meV/Å, "
+                f"{ratio:.2f} times the training error; {rules.largest_error_ratio:g} is allowed."
+            )
+    return reasons
+
+
+def _holdout_reasons(rounds: Sequence[RoundRecord], rules: ConvergenceRules) -> list[str]:
+    now = rounds[-1].holdout_error
+    before = rounds[-2].holdout_error if len(rounds) > 1 else None
+    if now is None or before is None:
+        return ["The hold-out error is not known for two rounds yet."]
+    change = abs(now - before) / before if before > 0.0 else float(now > 0.0)
+    if change < rules.largest_holdout_change:
+        return []
+    return [
+        f"The hold-out error changed from {1000.0 * before:.1f} to {1000.0 * now:.1f} meV/Å "
+        f"({100.0 * change:.0f} %); less than {100.0 * rules.largest_holdout_change:g} % is "
+        "steady."
+    ]
+
+
+def _rank_reasons(record: RoundRecord) -> list[str]:
+    growing = sorted(symbol for symbol, done in record.is_saturated.items() if not done)
+    if not record.is_saturated:
+        return ["The rank of no element is known yet."]
+    if growing:
+        return [
+            f"The rank of {', '.join(growing)} still grows with new frames, so grades have no "
+            "scale yet."
+        ]
+    return []
+
+
+__all__ = [
+    "CampaignJudgement",
+    "ConditionJudgement",
+    "ConditionRecord",
+    "ConvergenceRules",
+    "Exceedance",
+    "NextStep",
+    "Phase",
+    "RoundRecord",
+    "clopper_pearson_upper",
+    "exceedance",
+    "judge_campaign",
+    "judge_condition",
+    "n_clean_rounds",
+    "stall_reasons",
+    "statistical_inefficiency",
+    "window_length",
+]

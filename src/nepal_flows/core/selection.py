@@ -1,0 +1,422 @@
+"""Which candidate frames to label: greedy by grade, re-graded after every choice.
+
+The candidate with the largest grade is taken, its rows join the active set, the others are graded
+again, until none exceeds the threshold or the budget is spent. The budget keeps the best frames,
+never a random subset. Every candidate ends with a decision, its reason and the numbers behind it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.duplicates import KnownFrames
+from nepal_flows.core.extrapolation import structure_grades
+from nepal_flows.core.frame_pool import FramePool, RebuiltPool
+from nepal_flows.core.nep.projections import ProjectionFactors
+from nepal_flows.errors import InputError
+from nepal_flows.typing import BoolArray, FloatArray, IntArray
+
+Method = Literal["greedy", "farthest", "maxvol"]
+
+Reason = Literal[
+    "selected",
+    "rejected_by_gate",
+    "not_finite",
+    "above_ceiling",
+    "below_threshold",
+    "covered",
+    "near_duplicate_of_labelled",
+    "near_duplicate_of_selected",
+    "not_in_active_set",
+    "over_budget",
+]
+"""Why a candidate was taken or not.
+
+``covered``: above the threshold when found, no longer so after the frames taken before.
+``not_in_active_set``: method ``maxvol`` only; it holds no row of the joint active set.
+"""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of one candidate.
+
+    Attributes
+    ----------
+    index
+        Which candidate.
+    reason
+        Why it was selected or refused.
+    grade
+        Its grade with the active set as given; infinite where it could not be graded.
+    grade_at_decision
+        Its grade when the decision fell.
+    atom, element
+        The atom with the largest grade at first, and its element.
+    order
+        Position among the selected, from 0; None when refused.
+    twin
+        Index of the frame it nearly repeats (labelled frames, or candidates); None otherwise.
+    distance
+        Distance to that frame in scaled descriptors.
+    detail
+        The reason in words, with its numbers.
+    """
+
+    index: int
+    reason: Reason
+    grade: float
+    grade_at_decision: float
+    atom: int
+    element: str
+    order: int | None
+    twin: int | None
+    distance: float | None
+    detail: str
+
+    @property
+    def is_selected(self) -> bool:
+        """Whether it is to be labelled."""
+        return self.reason == "selected"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which candidates to label, and what became of the others.
+
+    Attributes
+    ----------
+    decisions
+        One per candidate, in their order.
+    selected
+        Indices of the selected candidates, in the order of choice.
+    largest_remaining_grade
+        Largest grade, after the last choice, among the candidates that were not refused by the
+        gate, the ceiling or as duplicates; 0 when there is none.
+    """
+
+    decisions: tuple[Decision, ...]
+    selected: tuple[int, ...]
+    largest_remaining_grade: float
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Number of refused candidates by reason."""
+        reasons = Counter(d.reason for d in self.decisions if not d.is_selected)
+        return dict(sorted(reasons.items()))
+
+
+def select_frames(
+    active_set: ActiveSet,
+    training: Sequence[ProjectionFactors],
+    candidates: Sequence[ProjectionFactors],
+    *,
+    budget: int,
+    threshold: float = 5.0,
+    ceiling: float | None = 1000.0,
+    gate_reasons: Mapping[int, str] | None = None,
+    also_labelled: Sequence[ProjectionFactors] = (),
+    duplicate_tolerance: float = 0.005,
+    method: Method = "greedy",
+    memory_limit_MB: float = 2000.0,
+    n_threads: int = 1,
+) -> Selection:
+    """Return which candidates to label.
+
+    Parameters
+    ----------
+    active_set
+        Active set of the training frames.
+    training
+        Factors of the frames it was built from, in the same order.
+    candidates
+        Factors of the candidate frames, of the same model.
+    budget
+        Most frames to select.
+    threshold
+        Candidates are taken while the largest grade exceeds this.
+    ceiling
+        Candidates above this grade at first are refused as exploded; None refuses none.
+    gate_reasons
+        Candidates that the physics gate refused, by index, with its words.
+    also_labelled
+        Labelled frames that are not trained on (hold-out, quarantine), for near-duplicates; they
+        are numbered after the training frames.
+    duplicate_tolerance
+        Distance in scaled descriptors up to which frames count as near-duplicates.
+    method
+        ``greedy``; ``farthest``: those above the threshold, farthest first by mean descriptor
+        from everything labelled and selected; ``maxvol``: those with most rows in the active
+        set of training frames and candidates together.
+    memory_limit_MB
+        Bound on the working memory.
+    n_threads
+        Threads over blocks of rows.
+
+    Raises
+    ------
+    InputError
+        If the budget is negative, the threshold is not positive, or the method is unknown.
+    ActiveSetError
+        If the active set does not fit the factors.
+    """
+    _check_options(budget, threshold, duplicate_tolerance, method)
+    book = _Book(active_set, candidates, gate_reasons or {}, ceiling)
+    known = KnownFrames([*training, *also_labelled])
+    pool_class = FramePool if active_set.variant == "subspace" else RebuiltPool
+    survivors = [i for i in range(len(candidates)) if book.open[i]]
+
+    def pool() -> FramePool | RebuiltPool:
+        return pool_class(
+            active_set,
+            training,
+            [candidates[i] for i in survivors],
+            memory_limit_MB=memory_limit_MB,
+            n_threads=n_threads,
+        )
+
+    places = np.array(survivors, dtype=np.int64)
+    course = _Course(book, pool(), places, known, duplicate_tolerance)
+    if method == "greedy":
+        _choose_greedily(course, budget, threshold)
+    elif method == "farthest":
+        _choose_farthest(course, budget, threshold, [*training, *also_labelled])
+    else:
+        _choose_active(course, budget, threshold, pool())
+    largest = course.largest_open_grade()
+    course.close(threshold)
+    return Selection(tuple(book.decisions()), tuple(book.selected), largest)
+
+
+class _Book:
+    """The decisions, as they fall."""
+
+    def __init__(
+        self,
+        active_set: ActiveSet,
+        candidates: Sequence[ProjectionFactors],
+        gate_reasons: Mapping[int, str],
+        ceiling: float | None,
+    ) -> None:
+        n = len(candidates)
+        self.candidates = candidates
+        self.elements = active_set.elements
+        self.grades = np.full(n, np.inf)
+        self.atoms = np.zeros(n, dtype=np.int64)
+        self.open: BoolArray = np.ones(n, dtype=np.bool_)
+        self.selected: list[int] = []
+        self._decisions: dict[int, Decision] = {}
+        for i, factors in enumerate(candidates):
+            if not all(np.isfinite(part).all() for part in (factors.y, factors.v, factors.t)):
+                self.refuse(i, "not_finite", "its descriptors are not finite")
+                continue
+            grades = structure_grades(active_set, factors)
+            self.atoms[i] = int(grades.argmax()) if len(grades) else 0
+            self.grades[i] = float(grades.max(initial=0.0))
+            if i in gate_reasons:
+                self.refuse(i, "rejected_by_gate", gate_reasons[i])
+            elif ceiling is not None and self.grades[i] > ceiling:
+                words = f"grade {self.grades[i]:.4g} exceeds the ceiling {ceiling:g}"
+                self.refuse(i, "above_ceiling", words)
+
+    def refuse(
+        self,
+        index: int,
+        reason: Reason,
+        detail: str,
+        *,
+        grade: float | None = None,
+        twin: int | None = None,
+        distance: float | None = None,
+    ) -> None:
+        self._decide(index, reason, detail, grade, None, twin, distance)
+
+    def select(self, index: int, detail: str, grade: float) -> None:
+        self._decide(index, "selected", detail, grade, len(self.selected), None, None)
+        self.selected.append(index)
+
+    def decisions(self) -> list[Decision]:
+        return [self._decisions[i] for i in range(len(self.candidates))]
+
+    def _decide(
+        self,
+        index: int,
+        reason: Reason,
+        detail: str,
+        grade: float | None,
+        order: int | None,
+        twin: int | None,
+        distance: float | None,
+    ) -> None:
+        types = self.candidates[index].types
+        element = self.elements[int(types[self.atoms[index]])] if len(types) else ""
+        self.open[index] = False
+        self._decisions[index] = Decision(
+            index=index,
+            reason=reason,
+            grade=float(self.grades[index]),
+            grade_at_decision=float(self.grades[index] if grade is None else grade),
+            atom=int(self.atoms[index]),
+            element=element,
+            order=order,
+            twin=twin,
+            distance=distance,
+            detail=detail,
+        )
+
+
+class _Course:
+    """One selection under way: the book, the pool of survivors, and what is known."""
+
+    def __init__(
+        self,
+        book: _Book,
+        pool: FramePool | RebuiltPool,
+        survivors: IntArray,
+        known: KnownFrames,
+        tolerance: float,
+    ) -> None:
+        self.book = book
+        self.pool = pool
+        self.survivors = survivors
+        self.grades = pool.grades() if len(survivors) else np.zeros(0)
+        self._known = known
+        self._n_labelled = len(known)
+        self._selected_twins: list[int] = []
+        self._tolerance = tolerance
+
+    def open_grades(self) -> FloatArray:
+        """Return the present grades of survivors, -1 where a decision fell."""
+        return np.where(self.book.open[self.survivors], self.grades, -1.0)
+
+    def largest_open_grade(self) -> float:
+        return float(max(self.open_grades().max(initial=0.0), 0.0))
+
+    def refuse_if_repeated(self, place: int) -> bool:
+        """Refuse a survivor when it nearly repeats a known frame; return whether it does."""
+        index = int(self.survivors[place])
+        twin = self._known.near_duplicate(self.book.candidates[index], self._tolerance)
+        if twin is None:
+            return False
+        is_labelled = twin.index < self._n_labelled
+        number = twin.index if is_labelled else self._selected_twins[twin.index - self._n_labelled]
+        which = f"labelled frame {number}" if is_labelled else f"selected candidate {number}"
+        self.book.refuse(
+            index,
+            "near_duplicate_of_labelled" if is_labelled else "near_duplicate_of_selected",
+            f"differs from {which} by {twin.distance:.2g} in scaled descriptors",
+            grade=float(self.grades[place]),
+            twin=number,
+            distance=twin.distance,
+        )
+        return True
+
+    def regrade(self, places: Sequence[int]) -> None:
+        """Let the rows of some survivors join the active set and grade all again."""
+        if len(places):
+            self.pool.take(places)
+            self.grades = self.pool.grades()
+
+    def select(self, place: int, detail: str) -> None:
+        """Select a survivor."""
+        index = int(self.survivors[place])
+        self.book.select(index, detail, float(self.grades[place]))
+        self._known.add(self.book.candidates[index])
+        self._selected_twins.append(index)
+
+    def close(self, threshold: float) -> None:
+        """Decide about every survivor that is left."""
+        for place in np.flatnonzero(self.book.open[self.survivors]):
+            index, grade = int(self.survivors[place]), float(self.grades[place])
+            first = self.book.grades[index]
+            if first <= threshold:
+                words = f"grade {first:.4g} does not exceed {threshold:g}"
+                self.book.refuse(index, "below_threshold", words, grade=grade)
+            elif grade <= threshold:
+                words = f"grade fell from {first:.4g} to {grade:.4g} with the frames selected"
+                self.book.refuse(index, "covered", words, grade=grade)
+            else:
+                words = f"grade {grade:.4g}, but the budget of {len(self.book.selected)} is spent"
+                self.book.refuse(index, "over_budget", words, grade=grade)
+
+
+def _choose_greedily(course: _Course, budget: int, threshold: float) -> None:
+    while len(course.book.selected) < budget:
+        grades = course.open_grades()
+        if len(grades) == 0:
+            return
+        place = int(grades.argmax())
+        if grades[place] <= threshold:
+            return
+        if not course.refuse_if_repeated(place):
+            course.select(place, f"largest grade, {grades[place]:.4g}")
+            course.regrade([place])
+
+
+def _choose_farthest(
+    course: _Course, budget: int, threshold: float, labelled: Sequence[ProjectionFactors]
+) -> None:
+    marks = _mean_descriptors([*labelled, *course.book.candidates], len(course.book.elements))
+    known, own = marks[: len(labelled)], marks[len(labelled) :][course.survivors]
+    distances = np.full(len(own), np.inf)
+    for mark in known:
+        distances = np.minimum(distances, np.linalg.norm(own - mark, axis=1))
+    chosen: list[int] = []
+    while len(chosen) < budget:
+        eligible = course.open_grades() > threshold
+        if not eligible.any():
+            break
+        place = int(np.where(eligible, distances, -1.0).argmax())
+        if not course.refuse_if_repeated(place):
+            words = f"farthest mean descriptor, {distances[place]:.3g}"
+            course.select(place, words)
+            chosen.append(place)
+            distances = np.minimum(distances, np.linalg.norm(own - own[place], axis=1))
+    course.regrade(chosen)
+
+
+def _choose_active(
+    course: _Course, budget: int, threshold: float, joint: FramePool | RebuiltPool
+) -> None:
+    eligible = np.flatnonzero(course.open_grades() > threshold)
+    if len(eligible) == 0:
+        return
+    joint.take(eligible)
+    counts = joint.n_active()
+    chosen: list[int] = []
+    for place in sorted(eligible.tolist(), key=lambda k: (-counts[k], -course.grades[k], k)):
+        index = int(course.survivors[place])
+        if counts[place] == 0:
+            words = "none of its rows is in the joint active set"
+            course.book.refuse(index, "not_in_active_set", words)
+        elif len(chosen) < budget and not course.refuse_if_repeated(place):
+            course.select(place, f"{counts[place]} rows in the joint active set")
+            chosen.append(place)
+    course.regrade(chosen)
+
+
+def _mean_descriptors(frames: Sequence[ProjectionFactors], n_types: int) -> FloatArray:
+    """Return mean descriptors per element, zeros where it is absent, shape (n, T * D)."""
+    means = np.zeros((len(frames), n_types, frames[0].y.shape[1] if frames else 0))
+    for k, frame in enumerate(frames):
+        for kind in np.unique(frame.types):
+            means[k, kind] = frame.y[frame.types == kind].mean(axis=0)
+    return means.reshape(len(frames), -1)
+
+
+def _check_options(budget: int, threshold: float, duplicate_tolerance: float, method: str) -> None:
+    if budget < 0:
+        raise InputError(f"`budget` is {budget}; give the number of frames to label, at least 0.")
+    if not threshold > 0.0:
+        raise InputError(f"`threshold` is {threshold}; give a positive grade, as 5.")
+    if not duplicate_tolerance >= 0.0:
+        raise InputError(f"`duplicate_tolerance` is {duplicate_tolerance}; give at least 0.")
+    if method not in ("greedy", "farthest", "maxvol"):
+        raise InputError(f"`method` is {method!r}; expected 'greedy', 'farthest' or 'maxvol'.")
+
+
+__all__ = ["Decision", "Method", "Reason", "Selection", "select_frames"]
