@@ -161,6 +161,7 @@ def build_active_set(
     rcond: float | None = None,
     tolerance: float = 1.001,
     n_last_batch: int = 0,
+    max_rank_growth: float = 0.02,
     model_sha256: str = "",
     memory_limit_MB: float = 2000.0,
     n_threads: int = 1,
@@ -183,6 +184,8 @@ def build_active_set(
     n_last_batch
         How many of the last frames are the newest batch, for the judgement of saturation;
         0 takes the last tenth.
+    max_rank_growth
+        Relative growth of the rank by the last batch up to which it counts as saturated.
     model_sha256
         SHA-256 of the nep.txt that the factors were computed with.
     memory_limit_MB
@@ -218,6 +221,7 @@ def build_active_set(
             rcond=cut,
             tolerance=tolerance,
             first_newest=len(factors) - n_newest,
+            max_rank_growth=max_rank_growth,
             memory=memory_limit_MB * 1e6,
             n_threads=n_threads,
             typical=typical,
@@ -241,6 +245,7 @@ def _element_active_set(
     rcond: float,
     tolerance: float,
     first_newest: int,
+    max_rank_growth: float,
     memory: float,
     n_threads: int,
     typical: float,
@@ -279,7 +284,7 @@ def _element_active_set(
         n_distinct_rows=n_distinct,
         rank=span.rank,
         rank_before_last_batch=span.rank_before_last_batch,
-        is_saturated=span.is_saturated(n_distinct),
+        is_saturated=span.is_saturated(n_distinct, max_rank_growth),
         log_determinant=chosen.log_determinant,
         largest_training_grade=largest,
         out_of_span_scale=out_of_span_scale,

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nepal_flows.core.windows import (
-    Exceedance,
+    WindowCount,
     clopper_pearson_upper,
-    exceedance,
+    count_windows,
     statistical_inefficiency,
     window_length,
 )
@@ -92,6 +92,11 @@ class ConditionRecord:
     n_exceeded_windows: int
     new_label_error: float | None = None
     training_error: float | None = None
+
+    @property
+    def exceedance(self) -> float:
+        """Share of windows with a check above the limit; 1 without any window."""
+        return self.n_exceeded_windows / self.n_windows if self.n_windows else 1.0
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,6 @@ def judge_condition(
     """Return whether a condition was clean in a round, and why not."""
     rules = rules or ConvergenceRules()
     allowance = rules.extreme_allowance if record.is_extreme else rules.allowance
-    found = Exceedance(0, 0, record.n_windows, record.n_exceeded_windows)
     reasons = []
     if record.finished_steps < record.requested_steps:
         share = 100.0 * record.finished_steps / record.requested_steps
@@ -202,18 +206,20 @@ def judge_condition(
             f"{record.name}: only {record.n_windows} independent windows, at least "
             f"{rules.fewest_windows} are needed; run longer or more replicas."
         )
-    if found.share > allowance and record.n_windows:
+    if record.exceedance > allowance and record.n_windows:
         reasons.append(
             f"{record.name}: {record.n_exceeded_windows} of {record.n_windows} windows "
-            f"({100.0 * found.share:.2f} %) exceed the grade limit, {100.0 * allowance:g} % are "
+            f"({100.0 * record.exceedance:.2f} %) exceed the grade limit, {100.0 * allowance:g} % are "
             "allowed."
         )
     return ConditionJudgement(
         name=record.name,
         is_clean=not reasons,
         reasons=tuple(reasons),
-        exceedance=found.share,
-        exceedance_upper=found.upper_bound(rules.confidence),
+        exceedance=record.exceedance,
+        exceedance_upper=clopper_pearson_upper(
+            record.n_exceeded_windows, record.n_windows, rules.confidence
+        ),
         allowance=allowance,
     )
 
@@ -335,10 +341,7 @@ def _n_clean(record: RoundRecord, rules: ConvergenceRules) -> int:
 
 
 def _mean_exceedance(record: RoundRecord) -> float:
-    shares = [
-        Exceedance(0, 0, condition.n_windows, condition.n_exceeded_windows).share
-        for condition in record.conditions
-    ]
+    shares = [condition.exceedance for condition in record.conditions]
     return sum(shares) / len(shares) if shares else 1.0
 
 
@@ -407,12 +410,12 @@ __all__ = [
     "ConditionJudgement",
     "ConditionRecord",
     "ConvergenceRules",
-    "Exceedance",
     "NextStep",
     "Phase",
     "RoundRecord",
+    "WindowCount",
     "clopper_pearson_upper",
-    "exceedance",
+    "count_windows",
     "judge_campaign",
     "judge_condition",
     "n_clean_rounds",

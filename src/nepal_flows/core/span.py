@@ -21,8 +21,8 @@ SMALLEST_IN_NEURON = 0.05
 SMALLEST_OF_ALL = 1e-3
 """... and at least this share of the median of all columns: saturated neurons give noise."""
 
-MOST_SATURATED_GROWTH = 0.02
 MOST_SATURATED_SHARE = 0.95
+"""Largest rank, as a share of the distinct rows, that counts as saturated."""
 
 _REFLECTOR_BLOCK = 32
 
@@ -51,16 +51,16 @@ class Span:
     rank: int
     rank_before_last_batch: int
 
-    def is_saturated(self, n_distinct: int) -> bool:
+    def is_saturated(self, n_distinct: int, max_rank_growth: float) -> bool:
         """Return whether new rows no longer add directions.
 
-        The last batch raised the rank by at most 2 %, and the distinct rows outnumber the rank:
-        as long as every row is a direction of its own, nothing is known about the next one.
+        The last batch raised the rank by no more than allowed, and the distinct rows outnumber
+        the rank: while every row is a direction of its own, nothing is known about the next one.
         """
         growth = self.rank - self.rank_before_last_batch
         return (
             self.rank > 0
-            and growth <= MOST_SATURATED_GROWTH * self.rank_before_last_batch
+            and growth <= max_rank_growth * self.rank_before_last_batch
             and self.rank <= MOST_SATURATED_SHARE * n_distinct
         )
 

@@ -19,38 +19,24 @@ _TREND_ORDER = 3
 
 
 @dataclass(frozen=True)
-class Exceedance:
-    """How often the grade of a run, or of several, exceeded its limit.
+class WindowCount:
+    """How often the grade of a run exceeded its limit.
 
     Attributes
     ----------
+    length
+        Checks per decorrelated window.
     n_checks, n_exceeded_checks
         Frames graded, and those above the limit.
-    n_windows, n_exceeded_windows
-        Decorrelated windows, and those with a check above the limit.
+    n_windows, n_exceeded
+        Windows, and those with a check above the limit.
     """
 
+    length: int
     n_checks: int
     n_exceeded_checks: int
     n_windows: int
-    n_exceeded_windows: int
-
-    def __add__(self, other: "Exceedance") -> "Exceedance":
-        return Exceedance(
-            self.n_checks + other.n_checks,
-            self.n_exceeded_checks + other.n_exceeded_checks,
-            self.n_windows + other.n_windows,
-            self.n_exceeded_windows + other.n_exceeded_windows,
-        )
-
-    @property
-    def share(self) -> float:
-        """Share of windows with a check above the limit; 1 without any window."""
-        return self.n_exceeded_windows / self.n_windows if self.n_windows else 1.0
-
-    def upper_bound(self, confidence: float = 0.95) -> float:
-        """Return the Clopper-Pearson upper bound of the share."""
-        return clopper_pearson_upper(self.n_exceeded_windows, self.n_windows, confidence)
+    n_exceeded: int
 
 
 def clopper_pearson_upper(n_events: int, n_trials: int, confidence: float = 0.95) -> float:
@@ -142,10 +128,10 @@ def window_length(series: FloatArray) -> int:
     return max(int(np.ceil(statistical_inefficiency(series) - 1e-9)), 1)
 
 
-def exceedance(
-    series: FloatArray, gamma_low: float, *, window_checks: int | None = None
-) -> Exceedance:
-    """Return how often the grade of one run exceeded a limit.
+def count_windows(
+    series: FloatArray, gamma_low: float, *, length: int | None = None
+) -> WindowCount:
+    """Return how many decorrelated windows one run has, and in how many a check is too high.
 
     Parameters
     ----------
@@ -153,8 +139,9 @@ def exceedance(
         Grade of successive checks, shape (n,); NaN counts as above the limit.
     gamma_low
         The limit; a grade equal to it is not above.
-    window_checks
-        Checks per window; from the series itself by default.
+    length
+        Checks per window; from the series itself by default. A remainder of at least half a
+        window is one more window, a shorter one belongs to the window before.
 
     Raises
     ------
@@ -162,23 +149,23 @@ def exceedance(
         If a window has no check.
     """
     series = np.asarray(series, dtype=np.float64)
-    length = window_length(series) if window_checks is None else window_checks
-    if length < 1:
-        raise InputError(f"`window_checks` is {length}; a window needs at least one check.")
-    above = ~(series <= gamma_low)
+    size = window_length(series) if length is None else length
+    if size < 1:
+        raise InputError(f"`length` is {size}; a window needs at least one check.")
     n = len(series)
     if n == 0:
-        return Exceedance(0, 0, 0, 0)
-    n_windows = max(int(np.floor(n / length + 0.5)), 1)
-    which = np.minimum(np.arange(n) // length, n_windows - 1)
+        return WindowCount(size, 0, 0, 0, 0)
+    above = ~(series <= gamma_low)
+    n_windows = max(int(np.floor(n / size + 0.5)), 1)
+    which = np.minimum(np.arange(n) // size, n_windows - 1)
     hit = np.bincount(which, weights=above, minlength=n_windows) > 0.0
-    return Exceedance(n, int(above.sum()), n_windows, int(hit.sum()))
+    return WindowCount(size, n, int(above.sum()), n_windows, int(hit.sum()))
 
 
 __all__ = [
-    "Exceedance",
+    "WindowCount",
     "clopper_pearson_upper",
-    "exceedance",
+    "count_windows",
     "statistical_inefficiency",
     "window_length",
 ]
