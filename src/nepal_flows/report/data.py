@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
@@ -41,6 +43,13 @@ class ParityPoints:
     predicted_energies: FloatArray
     reference_forces: FloatArray
     predicted_forces: FloatArray
+
+    @property
+    def force_rmse_meV_per_A(self) -> float:
+        """Root mean square over force components."""
+        return 1000.0 * float(
+            np.sqrt(np.mean((self.predicted_forces - self.reference_forces) ** 2))
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +169,10 @@ class ReportData:
         """Grade up to which an atom is called safe."""
         if self.certificate is not None:
             return self.certificate.gamma_low
-        return self.explorations[-1].gamma_low if self.explorations else None
+        if self.explorations:
+            return self.explorations[-1].gamma_low
+        asked = (self.campaign.settings.get("exploration") or {}).get("gamma_low")
+        return float(asked) if asked is not None else None
 
     @property
     def elements(self) -> list[str]:
@@ -187,12 +199,22 @@ class ReportData:
         return found[0] if found else None
 
     def cost_by_iteration(self) -> list[tuple[str, dict[str, Cost]]]:
-        """Return the cost of every stage, by iteration in order; validations come last."""
+        """Return the cost of every stage, by iteration in order; the end comes last.
+
+        The end is what the delivered model took beyond the iterations: its own fit, its active
+        set, the test against the teacher.
+        """
         rows = [(str(doc.iteration), dict(doc.costs)) for doc in self.iterations]
-        if self.validations:
-            costs = [doc.cost for doc in self.validations]
-            rows.append(("validation", {"validate": total_cost(costs)}))
-        return rows
+        counted = {doc.model_key for doc in self.iterations}
+        counted |= {doc.active_set_key for doc in self.iterations}
+        delivered = {self.campaign.final_model_key, self.campaign.final_active_set_key} - counted
+        end = {
+            "train": total_cost(doc.cost for doc in self.models if doc.key in delivered),
+            "active_set": total_cost(doc.cost for doc in self.active_sets if doc.key in delivered),
+            "validate": total_cost(doc.cost for doc in self.validations),
+        }
+        end = {stage: cost for stage, cost in end.items() if cost.wall_s > 0}
+        return [*rows, ("end", end)] if end else rows
 
     def total_cost(self) -> Cost:
         """Return the cost of everything that is on record."""

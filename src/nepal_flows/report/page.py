@@ -11,15 +11,15 @@ from markupsafe import Markup, escape
 from nepal_flows.errors import RecordError
 from nepal_flows.report.blocks import Drawing
 from nepal_flows.report.data import ReportData
-from nepal_flows.report.figures import svg_markup
-from nepal_flows.report.sections import build_sections
-from nepal_flows.report.summary import label_counts
-from nepal_flows.report.verdict import (
-    build_verdict,
+from nepal_flows.report.facts import (
     holdout_rmse,
+    label_counts,
     largest_safe_error,
     training_rmse,
 )
+from nepal_flows.report.figures import svg_markup
+from nepal_flows.report.sections import build_sections
+from nepal_flows.report.verdict import build_verdict
 from nepal_flows.report.words import (
     NONE,
     count,

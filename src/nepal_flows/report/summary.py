@@ -1,14 +1,15 @@
 """A campaign in a few lines of text, for the terminal."""
 
 from nepal_flows.report.data import ReportData
-from nepal_flows.report.verdict import (
-    build_verdict,
+from nepal_flows.report.facts import (
     holdout_rmse,
     judged_conditions,
+    label_counts,
     largest_safe_error,
     training_rmse,
     worst_condition,
 )
+from nepal_flows.report.verdict import build_verdict
 from nepal_flows.report.words import count, duration, figures, force_rmse, percent, whole
 
 
@@ -36,23 +37,6 @@ def summary_lines(data: ReportData) -> list[str]:
     lines += [f"  caution     {text}" for text in verdict.cautions]
     lines += [f"  next        {step}" for step in verdict.next_steps[:1]]
     return lines
-
-
-def label_counts(data: ReportData) -> tuple[int, int, int, int] | None:
-    """Return the number of labels: all, trained on, held out, failed; None if unknown."""
-    if data.labels:
-        failed = sum(doc.status == "quarantined" for doc in data.labels)
-        holdout = sum(doc.role == "holdout" and doc.status == "done" for doc in data.labels)
-        return len(data.labels), len(data.labels) - failed - holdout, holdout, failed
-    last = data.last
-    if last is None:
-        return None
-    return (
-        last.n_labels_total,
-        last.n_labels_training,
-        last.n_labels_holdout,
-        last.n_labels_failed,
-    )
 
 
 def _labels(data: ReportData) -> str:
@@ -108,4 +92,4 @@ def _cost(data: ReportData) -> str:
     return f"{duration(cost.wall_s)} elapsed, {duration(cost.cpu_s)} of CPU"
 
 
-__all__ = ["label_counts", "summary_lines"]
+__all__ = ["summary_lines"]

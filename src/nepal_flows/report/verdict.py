@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nepal_flows.report.data import ReportData
-from nepal_flows.report.figures.accuracy import newest_calibration
+from nepal_flows.report.facts import (
+    holdout_rmse,
+    judged_conditions,
+    largest_safe_error,
+    newest_calibration,
+    training_peak,
+    training_rmse,
+    worst_condition,
+)
 from nepal_flows.report.words import (
     count,
     figures,
@@ -181,25 +189,6 @@ def _shown(data: ReportData) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
-def judged_conditions(data: ReportData) -> list[ConditionVerdict]:
-    """Return the conditions of the certificate, else of the newest iteration that judged any."""
-    if data.certificate is not None and data.certificate.conditions:
-        return list(data.certificate.conditions)
-    for doc in reversed(data.iterations):
-        if doc.conditions:
-            return list(doc.conditions)
-    return []
-
-
-def worst_condition(verdicts: list[ConditionVerdict]) -> ConditionVerdict | None:
-    """Return the condition that is furthest from its allowance, unclean ones first."""
-    if not verdicts:
-        return None
-    return max(
-        verdicts, key=lambda v: (not v.is_clean, v.exceedance_upper_95 / max(v.allowance, 1e-9))
-    )
-
-
 def _condition_line(data: ReportData, verdicts: list[ConditionVerdict]) -> str:
     clean = sum(verdict.is_clean for verdict in verdicts)
     steps = sum(verdict.finished_steps for verdict in verdicts)
@@ -219,14 +208,6 @@ def _bound_line(data: ReportData, worst: ConditionVerdict) -> str:
     )
 
 
-def largest_safe_error(data: ReportData) -> float | None:
-    """Return the largest true force error seen among atoms called safe, meV/Å."""
-    if data.certificate and data.certificate.largest_error_called_safe_meV_per_A is not None:
-        return data.certificate.largest_error_called_safe_meV_per_A
-    table = newest_calibration(data)
-    return table.largest_error_called_safe_meV_per_A if table else None
-
-
 def _safe_line(data: ReportData) -> str:
     largest, table = largest_safe_error(data), newest_calibration(data)
     if largest is None:
@@ -235,16 +216,10 @@ def _safe_line(data: ReportData) -> str:
         f"Of {count(table.n_atoms, 'atom')} compared with the teacher, those" if table else "Atoms"
     )
     line = f"{seen} called safe had a force error of at most {figures(largest)} meV/Å"
-    training = _training_peak(data)
+    training = training_peak(data)
     if training:
         line += f", {figures(largest / training, 2)} times the largest in training"
     return line + "."
-
-
-def _training_peak(data: ReportData) -> float | None:
-    if data.certificate is not None:
-        return data.certificate.training_errors.force_max_meV_per_A
-    return data.last.training_errors.force_max_meV_per_A if data.last else None
 
 
 def _force_line(data: ReportData) -> str:
@@ -255,22 +230,6 @@ def _force_line(data: ReportData) -> str:
     ]
     named = [f"{figures(value)} meV/Å {where}" for value, where in parts if value is not None]
     return f"Force RMSE: {listed(named)}." if named else ""
-
-
-def holdout_rmse(data: ReportData) -> float | None:
-    """Return the force RMSE of the delivered model on the hold-out, meV/Å."""
-    model = data.delivered_model
-    if model is not None and model.holdout_errors is not None:
-        return force_rmse(model.holdout_errors)
-    return force_rmse(data.last.holdout_errors) if data.last else None
-
-
-def training_rmse(data: ReportData) -> float | None:
-    """Return the force RMSE of the delivered model on its training labels, meV/Å."""
-    model = data.delivered_model
-    if model is not None:
-        return force_rmse(model.training_errors)
-    return force_rmse(data.last.training_errors) if data.last else None
 
 
 def _not_covered(data: ReportData) -> tuple[str, ...]:
@@ -330,7 +289,7 @@ def _round_cautions(data: ReportData, last: IterationDoc) -> list[str]:
     short = [v.condition for v in last.conditions if v.finished_steps < v.requested_steps]
     if short:
         lines.append(f"Not all steps ran in the newest round: {listed(short)}.")
-    largest, training = largest_safe_error(data), _training_peak(data)
+    largest, training = largest_safe_error(data), training_peak(data)
     if largest is not None and training and largest > 3 * training:
         lines.append(
             f"Atoms called safe were off by up to {figures(largest)} meV/Å, "
@@ -340,12 +299,4 @@ def _round_cautions(data: ReportData, last: IterationDoc) -> list[str]:
     return lines
 
 
-__all__ = [
-    "Verdict",
-    "build_verdict",
-    "holdout_rmse",
-    "judged_conditions",
-    "largest_safe_error",
-    "training_rmse",
-    "worst_condition",
-]
+__all__ = ["Tone", "Verdict", "build_verdict"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nepal_flows.report import ReportData, build_verdict, summary_lines
-from nepal_flows.report.verdict import worst_condition
+from nepal_flows.report.facts import worst_condition
 from nepal_flows.schemas import CampaignDoc
 
 
@@ -104,7 +104,7 @@ def test_summary_tells_state_numbers_and_next_step(converged: ReportData) -> Non
     assert "58 (45 training, 10 hold-out, 3 failed)" in text
     assert "fresh trajectories 9.10, hold-out 9.24, training 8.40 meV/Å" in text
     assert "5 of 5 clean" in text
-    assert "2 min 45 s elapsed" in text
+    assert "2 min 51 s elapsed" in text
     assert all(len(line) < 160 and line == line.rstrip() for line in lines)
 
 

@@ -3,7 +3,6 @@
 from nepal_flows.report.figures.accuracy import (
     calibration,
     error_distribution,
-    newest_calibration,
     parity,
     validation,
 )
@@ -24,7 +23,6 @@ __all__ = [
     "grade_rounds",
     "grade_traces",
     "learning_curve",
-    "newest_calibration",
     "parity",
     "selection",
     "stage_names",

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nepal_flows.report.data import Dataset, ParityPoints, ReportData
+from nepal_flows.report.facts import newest_calibration
 from nepal_flows.report.figures.style import (
     DATASETS,
     colour,
@@ -17,7 +18,7 @@ from nepal_flows.report.figures.style import (
     log_axis,
     new_figure,
 )
-from nepal_flows.schemas import Calibration, CalibrationBin
+from nepal_flows.schemas import CalibrationBin
 from nepal_flows.typing import FloatArray
 
 DATASET_ORDER: tuple[Dataset, ...] = ("train", "holdout", "validation")
@@ -174,15 +175,6 @@ def calibration(data: ReportData) -> Figure | None:
     return figure
 
 
-def newest_calibration(data: ReportData) -> Calibration | None:
-    """Return the certificate's calibration, else that of the newest iteration that has one."""
-    found = [doc.calibration for doc in data.iterations if doc.calibration is not None]
-    if data.certificate is not None and data.certificate.calibration is not None:
-        found.append(data.certificate.calibration)
-    filled = [table for table in found if any(part.n_atoms for part in table.bins)]
-    return filled[-1] if filled else None
-
-
 def _calibration_bins(axes: Axes, bins: Sequence[CalibrationBin]) -> None:
     """Draw RMS, 99th percentile and largest error of every bin of grades."""
     bins = [part for part in bins if part.n_atoms]
@@ -258,7 +250,6 @@ __all__ = [
     "DATASET_ORDER",
     "calibration",
     "error_distribution",
-    "newest_calibration",
     "parity",
     "validation",
 ]

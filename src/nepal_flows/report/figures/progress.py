@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nepal_flows.report.data import GradeTrace, ReportData
+from nepal_flows.report.facts import holdout_rmse, training_rmse
 from nepal_flows.report.figures.style import (
     DATASETS,
     SERIES,
@@ -17,6 +18,7 @@ from nepal_flows.report.figures.style import (
     log_axis,
     new_figure,
 )
+from nepal_flows.report.words import force_rmse
 from nepal_flows.schemas import ConditionVerdict, Errors, IterationDoc
 from nepal_flows.typing import FloatArray
 
@@ -56,7 +58,7 @@ def learning_curve(data: ReportData) -> Figure | None:
 
 
 def _force(errors: Errors | None) -> float | None:
-    value = errors.force_rmse_meV_per_A if errors else None
+    value = force_rmse(errors)
     return value if value is not None and math.isfinite(value) and value > 0 else None
 
 
@@ -82,12 +84,12 @@ def _error_series(
 def _final_errors(data: ReportData) -> list[tuple[str, float]]:
     """Return the force errors of the delivered model where they are more than its round's."""
     model, validation = data.delivered_model, data.validation
-    found: list[tuple[str, Errors | None]] = []
+    found: list[tuple[str, float | None]] = []
     if model is not None and model.stage == "final":
-        found += [("train", model.training_errors), ("holdout", model.holdout_errors)]
+        found += [("train", training_rmse(data)), ("holdout", holdout_rmse(data))]
     if validation is not None:
-        found.append(("validation", validation.errors))
-    return [(name, force) for name, errors in found if (force := _force(errors)) is not None]
+        found.append(("validation", force_rmse(validation.errors)))
+    return [(name, force) for name, force in found if force is not None and force > 0]
 
 
 def _final_points(axes: Axes, data: ReportData) -> None:

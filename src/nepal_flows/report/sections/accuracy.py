@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nepal_flows.report import figures as draw
 from nepal_flows.report.blocks import Block, Drawing, Section, Table, table
 from nepal_flows.report.data import ReportData
+from nepal_flows.report.facts import newest_calibration
 from nepal_flows.report.sections.shared import FORCE_UNIT
 from nepal_flows.report.words import (
     count,
@@ -20,7 +21,7 @@ from nepal_flows.schemas import Errors
 def calibration(data: ReportData) -> Section:
     """Return grade against true error."""
     title = "Is the grade a good alarm?"
-    figure, newest = draw.calibration(data), draw.newest_calibration(data)
+    figure, newest = draw.calibration(data), newest_calibration(data)
     if figure is None or newest is None:
         return Section("calibration", title, pending="labels the model has not seen")
     largest = figures(newest.largest_error_called_safe_meV_per_A)

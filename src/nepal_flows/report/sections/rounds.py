@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from nepal_flows.report import figures as draw
 from nepal_flows.report.blocks import Block, Cell, Drawing, Note, Section, Table, table
 from nepal_flows.report.data import ReportData
+from nepal_flows.report.facts import judged_conditions
 from nepal_flows.report.sections.shared import FORCE_UNIT, threshold
-from nepal_flows.report.verdict import judged_conditions
 from nepal_flows.report.words import (
     NONE,
     PHASE_WORDS,

@@ -1,0 +1,95 @@
+"""The few numbers that page, figures and summary agree on, taken from the documents."""
+
+from nepal_flows.report.data import ReportData
+from nepal_flows.report.words import force_rmse
+from nepal_flows.schemas import Calibration, ConditionVerdict
+
+
+def judged_conditions(data: ReportData) -> list[ConditionVerdict]:
+    """Return the conditions of the certificate, else of the newest iteration that judged any."""
+    if data.certificate is not None and data.certificate.conditions:
+        return list(data.certificate.conditions)
+    for doc in reversed(data.iterations):
+        if doc.conditions:
+            return list(doc.conditions)
+    return []
+
+
+def worst_condition(verdicts: list[ConditionVerdict]) -> ConditionVerdict | None:
+    """Return the condition that is furthest from its allowance, unclean ones first."""
+    if not verdicts:
+        return None
+    return max(
+        verdicts, key=lambda v: (not v.is_clean, v.exceedance_upper_95 / max(v.allowance, 1e-9))
+    )
+
+
+def largest_safe_error(data: ReportData) -> float | None:
+    """Return the largest true force error seen among atoms called safe, meV/Å."""
+    if data.certificate and data.certificate.largest_error_called_safe_meV_per_A is not None:
+        return data.certificate.largest_error_called_safe_meV_per_A
+    table = newest_calibration(data)
+    return table.largest_error_called_safe_meV_per_A if table else None
+
+
+def holdout_rmse(data: ReportData) -> float | None:
+    """Return the force RMSE of the delivered model on the hold-out, meV/Å."""
+    model, points = data.delivered_model, data.parity_of("holdout")
+    if model is not None and model.holdout_errors is not None:
+        return force_rmse(model.holdout_errors)
+    if points is not None:
+        return points.force_rmse_meV_per_A
+    return force_rmse(data.last.holdout_errors) if data.last else None
+
+
+def training_rmse(data: ReportData) -> float | None:
+    """Return the force RMSE of the delivered model on its training labels, meV/Å."""
+    model = data.delivered_model
+    if model is not None:
+        return force_rmse(model.training_errors)
+    return force_rmse(data.last.training_errors) if data.last else None
+
+
+def training_peak(data: ReportData) -> float | None:
+    """Return the largest force error of an atom in training, meV/Å."""
+    if data.certificate is not None:
+        return data.certificate.training_errors.force_max_meV_per_A
+    return data.last.training_errors.force_max_meV_per_A if data.last else None
+
+
+def newest_calibration(data: ReportData) -> Calibration | None:
+    """Return the certificate's calibration, else that of the newest iteration that has one."""
+    found = [doc.calibration for doc in data.iterations if doc.calibration is not None]
+    if data.certificate is not None and data.certificate.calibration is not None:
+        found.append(data.certificate.calibration)
+    filled = [table for table in found if any(part.n_atoms for part in table.bins)]
+    return filled[-1] if filled else None
+
+
+def label_counts(data: ReportData) -> tuple[int, int, int, int] | None:
+    """Return the number of labels: all, trained on, held out, failed; None if unknown."""
+    if data.labels:
+        failed = sum(doc.status == "quarantined" for doc in data.labels)
+        holdout = sum(doc.role == "holdout" and doc.status == "done" for doc in data.labels)
+        return len(data.labels), len(data.labels) - failed - holdout, holdout, failed
+    last = data.last
+    if last is None:
+        return None
+    return (
+        last.n_labels_total,
+        last.n_labels_training,
+        last.n_labels_holdout,
+        last.n_labels_failed,
+    )
+
+
+__all__ = [
+    "holdout_rmse",
+    "judged_conditions",
+    "label_counts",
+    "largest_safe_error",
+    "newest_calibration",
+    "training_peak",
+    "training_rmse",
+    "worst_condition",
+]

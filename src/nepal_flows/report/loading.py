@@ -1,0 +1,322 @@
+"""Read from the records what one report is made of."""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+
+from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.nep.potential import predict_many
+from nepal_flows.core.nep.training.reference_energies import reference_energy
+from nepal_flows.core.structure import LabelledStructure
+from nepal_flows.errors import NepalError, RecordError
+from nepal_flows.io.frames import unpack_arrays, unpack_frames
+from nepal_flows.io.nep_outputs import LOSS_COLUMNS
+from nepal_flows.io.nep_txt import read_nep_txt
+from nepal_flows.records import Records
+from nepal_flows.report.data import Dataset, GradeTrace, LossHistory, ParityPoints, ReportData
+from nepal_flows.schemas import (
+    ActiveSetDoc,
+    BlobRef,
+    CampaignDoc,
+    Document,
+    ExplorationDoc,
+    IterationDoc,
+    LabelDoc,
+    SelectedFrame,
+    SelectionDoc,
+    TrainingDoc,
+    ValidationDoc,
+)
+from nepal_flows.typing import AnyArray, FloatArray
+
+DocT = TypeVar("DocT", bound=Document)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def report_data(
+    records: Records,
+    campaign_id: str,
+    *,
+    with_arrays: bool = True,
+    is_running: bool | None = None,
+    n_threads: int = 1,
+) -> ReportData:
+    """Return everything on record about one campaign.
+
+    Parameters
+    ----------
+    records
+        Where it is kept.
+    campaign_id
+        Which campaign.
+    with_arrays
+        Read and predict what figures need; a summary does without.
+    is_running
+        Whether a process holds the campaign's lock, if the caller knows.
+    n_threads
+        Threads for the predictions of the parity plots.
+
+    Raises
+    ------
+    RecordError
+        If there is no such campaign. Whatever else is missing or damaged is named in
+        ``missing``.
+    """
+    campaign = _campaign(records, campaign_id)
+    data = _documents(_Reader(records), campaign, is_running)
+    return _with_arrays(data, _Reader(records), n_threads) if with_arrays else data
+
+
+@dataclass(eq=False)
+class _Reader:
+    """Reads documents and blobs, and keeps account of what is missing."""
+
+    records: Records
+    missing: list[str] = field(default_factory=list)
+
+    def of_campaign(self, kind: type[DocT], campaign_id: str, keys: Iterable[str]) -> list[DocT]:
+        """Return the campaign's documents of a class: its own, and those it took over by key."""
+        wanted = list(dict.fromkeys(keys))
+        criteria = {"$or": [{"campaign_id": campaign_id}, {"key": {"$in": wanted}}]}
+        found = {doc.key: doc for doc in self.records.query(kind, criteria)}
+        gone = [key for key in wanted if key not in found]
+        if gone:
+            what = kind.kind.replace("_", " ")
+            self.missing.append(
+                f"{len(gone)} {what} document(s) of {len(wanted)} are not on record "
+                f"(the first: {gone[0]})"
+            )
+        return sorted(found.values(), key=_order)
+
+    def attempt(
+        self, what: str, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Return what `read` gives; None, and a note, where the records are at fault."""
+        try:
+            return read(*args, **kwargs)
+        except (NepalError, ValueError) as error:
+            self.missing.append(f"{what} cannot be shown: {error}")
+            return None
+
+
+def _order(document: Document) -> tuple[int, str, str]:
+    iteration = -1 if document.iteration is None else document.iteration
+    return (iteration, document.created_at, document.key)
+
+
+def _campaign(records: Records, campaign_id: str) -> CampaignDoc:
+    campaign = records.find(CampaignDoc, campaign_id)
+    if campaign is None:
+        known = [str(row["key"]) for row in records.rows(CampaignDoc, properties=["key"])]
+        listed = f"On record are: {', '.join(sorted(known))}." if known else "There is none yet."
+        raise RecordError(f"There is no campaign `{campaign_id}` on record. {listed}")
+    return campaign
+
+
+def _documents(reader: _Reader, campaign: CampaignDoc, is_running: bool | None) -> ReportData:
+    name = campaign.key
+    iterations = reader.of_campaign(IterationDoc, name, ())
+    models = reader.of_campaign(
+        TrainingDoc, name, _keys([campaign.final_model_key], (i.model_key for i in iterations))
+    )
+    active_sets = reader.of_campaign(
+        ActiveSetDoc,
+        name,
+        _keys([campaign.final_active_set_key], (i.active_set_key for i in iterations)),
+    )
+    explorations = reader.of_campaign(
+        ExplorationDoc, name, (key for i in iterations for key in i.exploration_keys)
+    )
+    selections = reader.of_campaign(SelectionDoc, name, (i.selection_key for i in iterations))
+    validations = reader.of_campaign(ValidationDoc, name, _keys([campaign.validation_key]))
+    return ReportData(
+        campaign=campaign,
+        iterations=tuple(iterations),
+        models=tuple(models),
+        active_sets=tuple(active_sets),
+        explorations=tuple(explorations),
+        selections=tuple(selections),
+        labels=_labels(reader, campaign, iterations, selections),
+        validations=tuple(validations),
+        generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        is_running=is_running,
+        missing=tuple(reader.missing),
+    )
+
+
+def _keys(*groups: Iterable[str | None]) -> list[str]:
+    return [key for group in groups for key in group if key is not None]
+
+
+def _labels(
+    reader: _Reader,
+    campaign: CampaignDoc,
+    iterations: Sequence[IterationDoc],
+    selections: Sequence[SelectionDoc],
+) -> tuple[LabelDoc, ...]:
+    """Return the labels the campaign asked for, with the role and iteration it gave them.
+
+    A label may have been made by another campaign: it is found by its structure, and belongs
+    to this one when its physics is that of the labels the campaign made or named itself.
+    """
+    chosen = {f.structure_key: (f, doc.iteration) for doc in selections for f in doc.selected}
+    named = {key for doc in iterations for key in doc.label_keys}
+    criteria = {"$or": [{"structure_key": {"$in": list(chosen)}}, {"key": {"$in": sorted(named)}}]}
+    found = list(reader.records.query(LabelDoc, criteria))
+    own = [doc for doc in found if doc.key in named or doc.campaign_id == campaign.key]
+    physics = Counter(doc.settings_key for doc in own or found)
+    usual = physics.most_common(1)[0][0] if physics else ""
+    labels = [
+        _as_chosen(doc, *chosen[doc.structure_key]) if doc.structure_key in chosen else doc
+        for doc in found
+        if doc.settings_key == usual or doc.key in named
+    ]
+    return tuple(sorted(labels, key=_order))
+
+
+def _as_chosen(label: LabelDoc, frame: SelectedFrame, iteration: int | None) -> LabelDoc:
+    ancestry = label.ancestry.model_copy(
+        update={"condition": frame.condition, "gamma": frame.gamma, "step": frame.step}
+    )
+    return label.model_copy(
+        update={"role": frame.role, "iteration": iteration, "ancestry": ancestry}
+    )
+
+
+def _with_arrays(data: ReportData, reader: _Reader, n_threads: int) -> ReportData:
+    model = data.delivered_model
+    histories: list[LossHistory] = []
+    parity: list[ParityPoints] = []
+    nep_in = ""
+    if model is not None:
+        kind = "the final fit" if model.stage == "final" else f"the fit of round {model.iteration}"
+        loss = reader.attempt("The training history", _loss, reader.records, model, kind)
+        histories = [loss] if loss is not None else []
+        parity = _parity(reader, data, model, n_threads)
+        nep_in = reader.attempt("nep.in", _text, reader.records, model.nep_in) or ""
+    traces = _traces(reader, data.explorations)
+    return ReportData(
+        **{
+            **vars(data),
+            "histories": tuple(histories),
+            "parity": tuple(parity),
+            "traces": tuple(traces),
+            "nep_in": nep_in,
+            "missing": (*data.missing, *reader.missing),
+        }
+    )
+
+
+def _loss(records: Records, model: TrainingDoc, label: str) -> LossHistory:
+    text = _text(records, model.history)
+    values = np.loadtxt(io.StringIO(text), ndmin=2) if text.strip() else np.zeros((0, 0))
+    if values.shape[1] != len(LOSS_COLUMNS):
+        raise RecordError(
+            f"The history has {values.shape[1]} columns instead of {len(LOSS_COLUMNS)}."
+        )
+    return LossHistory(label, LOSS_COLUMNS, values)
+
+
+def _traces(reader: _Reader, runs: Sequence[ExplorationDoc]) -> list[GradeTrace]:
+    """Return the traces of the newest round that was explored."""
+    newest = max((run.iteration or 0 for run in runs), default=0)
+    traces = []
+    for run in runs:
+        trace = run.trace
+        if trace is None or (run.iteration or 0) != newest:
+            continue
+        what = f"The grades of {run.condition}, replica {run.replica}"
+        arrays = reader.attempt(what, _arrays, reader.records, trace)
+        if arrays is not None and {"step", "gamma"} <= set(arrays):
+            steps = np.asarray(arrays["step"], dtype=np.float64)
+            grades = np.asarray(arrays["gamma"], dtype=np.float64)
+            traces.append(GradeTrace(run.condition, run.replica, newest, steps, grades))
+    return traces
+
+
+def _parity(
+    reader: _Reader, data: ReportData, document: TrainingDoc, n_threads: int
+) -> list[ParityPoints]:
+    """Return references and predictions of the delivered model on all data sets on record."""
+    model = reader.attempt("Parity", _model, reader.records, document)
+    if model is None:
+        return []
+    holdout = [d.frame for d in data.labels if d.role == "holdout" and d.status == "done"]
+    validation = data.validation
+    tested = [validation.parity] if validation and validation.parity else []
+    wanted: list[tuple[Dataset, list[BlobRef]]] = [
+        ("train", [document.dataset]),
+        ("holdout", holdout),
+        ("validation", tested),
+    ]
+    points = []
+    for name, blobs in wanted:
+        what = f"Parity of the {name} frames"
+        frames = reader.attempt(what, _frames, reader.records, blobs)
+        if frames:
+            references = document.reference_energies_eV
+            made = reader.attempt(
+                what, parity_points, name, model, frames, references, n_threads=n_threads
+            )
+            points += [made] if made is not None else []
+    return points
+
+
+def _text(records: Records, blob: BlobRef) -> str:
+    return records.blobs.get(blob).decode()
+
+
+def _model(records: Records, document: TrainingDoc) -> NepModel:
+    return read_nep_txt(_text(records, document.model))
+
+
+def _arrays(records: Records, blob: BlobRef) -> dict[str, AnyArray]:
+    return unpack_arrays(records.blobs.get(blob))
+
+
+def _frames(records: Records, blobs: Sequence[BlobRef]) -> list[LabelledStructure]:
+    return [frame for b in blobs for frame in unpack_frames(records.blobs.get(b)).labelled]
+
+
+def parity_points(
+    dataset: Dataset,
+    model: NepModel,
+    frames: Sequence[LabelledStructure],
+    references: dict[str, float],
+    *,
+    n_threads: int = 1,
+) -> ParityPoints:
+    """Return references and predictions of a model on labelled frames.
+
+    Parameters
+    ----------
+    dataset
+        Which data set the frames are.
+    model, frames
+        The potential, and what it is compared with; at least one frame.
+    references
+        Energy of every element that was subtracted before training, eV.
+    n_threads
+        Threads of the prediction.
+    """
+    predictions = predict_many(model, [f.structure for f in frames], n_threads=n_threads)
+    n_atoms = np.array([frame.n_atoms for frame in frames], dtype=np.float64)
+    reference = np.array([f.energy - reference_energy(f.structure, references) for f in frames])
+    predicted = np.array([prediction.energy for prediction in predictions])
+    forces: list[FloatArray] = [frame.forces for frame in frames]
+    return ParityPoints(
+        dataset=dataset,
+        reference_energies=reference / n_atoms,
+        predicted_energies=predicted / n_atoms,
+        reference_forces=np.concatenate(forces),
+        predicted_forces=np.concatenate([prediction.forces for prediction in predictions]),
+    )
+
+
+__all__ = ["parity_points", "report_data"]
