@@ -25,6 +25,7 @@ from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CampaignError, LabelError
 from nepal_flows.io.structures import atoms_from_structure
 from nepal_flows.labelers.protocol import RawLabel, Rung, UnconvergedLabelError
+from nepal_flows.typing import FloatArray
 
 _KNOWN_ELEMENTS = {"emt": frozenset(emt_parameters)}
 
@@ -178,12 +179,19 @@ def _force_consistent_energy(atoms: Any) -> tuple[float, str]:
         return float(atoms.get_potential_energy()), "energy"
 
 
-def _stress(atoms: Any) -> Any:
+def _stress(atoms: Any) -> FloatArray | None:
     try:
-        stress = np.array(atoms.get_stress(apply_constraint=False), dtype=np.float64)
+        return tensor(atoms.get_stress(apply_constraint=False))
     except (PropertyNotImplementedError, NotImplementedError):
         return None
-    return voigt_6_to_full_3x3_stress(stress) if stress.shape == (6,) else stress.reshape(3, 3)
 
 
-__all__ = ["AseLabeler", "calculator_class", "evaluated"]
+def tensor(stress: Any) -> FloatArray:
+    """Return a stress in ASE's order of six, or of nine, as a matrix of shape (3, 3)."""
+    array = np.asarray(stress, dtype=np.float64)
+    if array.shape == (6,):
+        array = np.asarray(voigt_6_to_full_3x3_stress(array), dtype=np.float64)
+    return array.reshape(3, 3)
+
+
+__all__ = ["AseLabeler", "calculator_class", "evaluated", "tensor"]

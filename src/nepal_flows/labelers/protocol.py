@@ -59,11 +59,13 @@ class UnconvergedLabelError(LabelError):
 class Labeler(Protocol):
     """A code with its settings: a small frozen dataclass that survives JSON and pickling."""
 
-    name: str
-    """``ase``, ``cp2k``, ``espresso``."""
+    @property
+    def name(self) -> str:
+        """``ase``, ``cp2k``, ``espresso``."""
 
-    max_net_force: float
-    """Net force |sum F| / sqrt(n_atoms) above which a label is refused, eV/Å."""
+    @property
+    def max_net_force(self) -> float:
+        """Net force |sum F| / sqrt(n_atoms) above which a label is refused, eV/Å."""
 
     def physics(self) -> dict[str, Any]:
         """Return all that the label depends on beside the structure, as plain JSON values."""

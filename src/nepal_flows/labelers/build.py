@@ -1,0 +1,105 @@
+"""The labeler that a campaign file asks for, on this site."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels, KPoints
+from nepal_flows.core.structure import Structure
+from nepal_flows.labelers.ase_calculator import AseLabeler
+from nepal_flows.labelers.cp2k import Cp2kLabeler
+from nepal_flows.labelers.espresso import EspressoLabeler
+from nepal_flows.labelers.gates import LabelGate
+from nepal_flows.labelers.kpoints import KPointRule
+from nepal_flows.labelers.protocol import Labeler
+from nepal_flows.settings import Settings
+
+DEFAULT_NET_FORCE = {"ase": 0.01, "espresso": 0.01, "cp2k": 0.005}
+"""Largest net force of each code where the campaign file gives none, eV/Å."""
+
+
+def build_labeler(
+    labels: AseLabels | EspressoLabels | Cp2kLabels,
+    *,
+    primitive: Structure,
+    elements: Sequence[str],
+    settings: Settings,
+) -> Labeler:
+    """Return the labeler of a campaign.
+
+    Parameters
+    ----------
+    labels
+        The labels section of the campaign file.
+    primitive
+        The first starting structure, of which all cells are multiples (k-points ``folded``).
+    elements
+        Chemical symbols of the campaign.
+    settings
+        Where programs and their data are on this site; what the campaign file names itself wins.
+
+    Raises
+    ------
+    CampaignError
+        If the calculator does not exist.
+    """
+    net_force = labels.max_net_force_eV_per_A or DEFAULT_NET_FORCE[labels.code]
+    if isinstance(labels, AseLabels):
+        return AseLabeler(labels.calculator, dict(labels.arguments), max_net_force=net_force)
+    if isinstance(labels, EspressoLabels):
+        return EspressoLabeler(
+            kpoints=_rule(labels.kpoints, primitive),
+            pseudopotentials=dict(labels.pseudopotentials),
+            pseudo_directory=_text(labels.pseudo_dir or settings.pseudo_directory),
+            ecutwfc_Ry=labels.ecutwfc_Ry,
+            ecutrho_Ry=labels.ecutrho_Ry,
+            smearing_temperature_K=labels.smearing_temperature_K,
+            conv_thr_Ry=labels.conv_thr_Ry,
+            mixing_beta=labels.mixing_beta,
+            input_data={name: dict(entries) for name, entries in labels.input_data.items()},
+            command=_command(labels, settings.pw_command),
+            max_net_force=net_force,
+        )
+    if isinstance(labels, Cp2kLabels):
+        return Cp2kLabeler(
+            kpoints=_rule(labels.kpoints, primitive),
+            basis=dict(labels.basis),
+            potentials=dict(labels.potentials),
+            basis_file=labels.basis_file,
+            potential_file=labels.potential_file,
+            cutoff_Ry=labels.cutoff_Ry,
+            rel_cutoff_Ry=labels.rel_cutoff_Ry,
+            smearing_temperature_K=labels.smearing_temperature_K,
+            eps_scf=labels.eps_scf,
+            max_scf=labels.max_scf,
+            elements=tuple(sorted(elements)),
+            command=_command(labels, settings.cp2k_command),
+            data_directory=_text(settings.cp2k_data_directory),
+            max_net_force=net_force,
+        )
+    assert_never(labels)
+
+
+def build_gate(labels: AseLabels | EspressoLabels | Cp2kLabels) -> LabelGate:
+    """Return the limits that labels of a campaign must keep."""
+    return LabelGate(
+        max_net_force=labels.max_net_force_eV_per_A or DEFAULT_NET_FORCE[labels.code],
+        max_force=labels.max_force_eV_per_A,
+    )
+
+
+def _rule(kpoints: KPoints, primitive: Structure) -> KPointRule:
+    if kpoints.mode == "folded":
+        return KPointRule.folded(primitive, grid=kpoints.grid, offset=kpoints.offset)
+    return KPointRule("spacing", offset=kpoints.offset, spacing=kpoints.spacing_per_A)
+
+
+def _command(labels: EspressoLabels | Cp2kLabels, site: str) -> str:
+    default = type(labels).model_fields["command"].default
+    return site if labels.command == default else labels.command
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)
+
+
+__all__ = ["DEFAULT_NET_FORCE", "build_gate", "build_labeler"]
