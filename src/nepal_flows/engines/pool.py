@@ -387,20 +387,19 @@ _shared_lock = threading.Lock()
 def shared_pool(n_workers: int, *, preload: Sequence[str] = ()) -> WorkerPool:
     """Return the pool that all stages of this process share, started when it is first used.
 
-    A pool of another size or with other preloaded modules replaces it. It is closed at exit.
+    A pool of another size replaces it. Processes that start from now on preload the modules too;
+    those that run already import them when they need them. It is closed at exit.
     """
     global _shared  # noqa: PLW0603 - one pool a process is the point
     with _shared_lock:
-        if _shared is not None and (_shared.n_workers, _shared.preload) == (
-            n_workers,
-            tuple(preload),
-        ):
-            return _shared
         if _shared is None:
             atexit.register(close_shared_pool)
-        else:
+        elif _shared.n_workers != n_workers:
             _shared.close()
-        _shared = WorkerPool(n_workers, preload=preload)
+            _shared = None
+        if _shared is None:
+            _shared = WorkerPool(n_workers)
+        _shared.preload = tuple(dict.fromkeys([*_shared.preload, *preload]))
         return _shared
 
 

@@ -275,8 +275,10 @@ def test_no_workers_are_refused():
 
 def test_shared_pool_is_one():
     try:
-        assert shared_pool(1) is shared_pool(1)
-        assert shared_pool(2).n_workers == 2
+        pool = shared_pool(1, preload=["colorsys"])
+        assert shared_pool(1, preload=["calendar"]) is pool
+        assert pool.preload == ("colorsys", "calendar")
+        assert shared_pool(2) is not pool
     finally:
         close_shared_pool()
 
