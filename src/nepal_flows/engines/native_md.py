@@ -1,0 +1,320 @@
+"""Exploration on the CPU: molecular dynamics with a NEP, graded as it goes.
+
+A run follows its protocol to the end unless a step violates the physics gate, the numbers explode,
+or a grade reaches ``gamma_stop`` where one is set. What it returns are frames worth labelling,
+frames drawn at random, and the trace of every check.
+
+Thinning: the frames whose largest grade lies between ``gamma_low`` and ``candidate_ceiling`` are
+cut, in the order of their steps, into ``n_candidates`` blocks of nearly equal length; each block
+gives its highest grade. The frames at step 0 and inside the burn-in are never taken.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from ase.data import atomic_masses, covalent_radii
+
+from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.elements import SYMBOLS
+from nepal_flows.core.extrapolation import structure_grades
+from nepal_flows.core.gate import PhysicsGate
+from nepal_flows.core.md.dynamics import Checks, Dynamics, Stretch
+from nepal_flows.core.md.thinning import BestOfBlocks
+from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.structure import Structure
+from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace, Outcome
+from nepal_flows.errors import ActiveSetError, InputError
+from nepal_flows.typing import FloatArray
+from nepal_flows.units import EV_PER_CUBIC_ANGSTROM_TO_GPA
+
+MIN_DISTANCE_FACTOR = 0.6
+"""Smallest distance over the sum of the covalent radii, in the default gate."""
+
+_AUDIT_STREAM = 1
+
+
+def default_gate(structure: Structure) -> PhysicsGate:
+    """Return the gate whose distances come from ASE's covalent radii of the elements present."""
+    numbers = sorted({int(number) for number in structure.numbers})
+    return PhysicsGate(
+        min_distances={
+            (a, b): MIN_DISTANCE_FACTOR * float(covalent_radii[a] + covalent_radii[b])
+            for a in numbers
+            for b in numbers
+            if a <= b
+        }
+    )
+
+
+def run_native_md(
+    structure: Structure,
+    model: NepModel,
+    protocol: Sequence[MdSegment],
+    *,
+    active_set: ActiveSet | None = None,
+    seed: int,
+    check_interval: int = 10,
+    gamma_low: float = 5.0,
+    gamma_stop: float | None = None,
+    candidate_ceiling: float = 1000.0,
+    n_candidates: int = 25,
+    n_audit: int = 0,
+    gate: PhysicsGate | None = None,
+    time_step_fs: float = 2.0,
+    burn_in_steps: int = 0,
+    thermostat_time_fs: float = 100.0,
+    barostat_time_fs: float = 1000.0,
+    bulk_modulus_GPa: float = 100.0,
+    model_sha256: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> MdRun:
+    """Run molecular dynamics along a protocol and return what it met.
+
+    Parameters
+    ----------
+    structure
+        Where the run begins.
+    model
+        The potential.
+    protocol
+        Segments, one after the other; velocities are drawn at the first temperature.
+    active_set
+        Grades the frames; without it none is graded and there are no candidates.
+    seed
+        Fixes the run bit by bit on one machine.
+    check_interval
+        Steps between two checks.
+    gamma_low
+        Grade from which a frame is a candidate.
+    gamma_stop
+        Grade at which the run stops; None for no stop (the physics gate remains).
+    candidate_ceiling
+        Frames graded above it are refused.
+    n_candidates, n_audit
+        Largest number of candidates and of frames drawn at random.
+    gate
+        The physics gate; :func:`default_gate` if None.
+    time_step_fs, thermostat_time_fs, barostat_time_fs, bulk_modulus_GPa
+        Integration and couplings.
+    burn_in_steps
+        First steps, which are neither graded nor kept.
+    model_sha256
+        Hash of the model's nep.txt; if given, the active set must have been made with it.
+    progress
+        Called with the finished and requested steps a few times a second; an exception it raises
+        ends the run.
+
+    Raises
+    ------
+    InputError
+        If the protocol makes no sense.
+    ActiveSetError
+        If the active set belongs to another model.
+    ModelError
+        If the model does not know an element.
+    """
+    _check_arguments(protocol, active_set, model, model_sha256)
+    gate = default_gate(structure) if gate is None else gate
+    stretches = [
+        Stretch(
+            ensemble=segment.ensemble,
+            temperature=_pair(segment.temperature_K),
+            n_steps=segment.n_steps,
+            pressure=_pair(segment.pressure_GPa, 1.0 / EV_PER_CUBIC_ANGSTROM_TO_GPA),
+            time_step=time_step_fs,
+            thermostat_time=thermostat_time_fs,
+            barostat_time=barostat_time_fs,
+            bulk_modulus=bulk_modulus_GPa / EV_PER_CUBIC_ANGSTROM_TO_GPA,
+        )
+        for segment in protocol
+    ]
+    requested = sum(stretch.n_steps for stretch in stretches)
+    dynamics = Dynamics(
+        model,
+        structure,
+        masses=atomic_masses[structure.numbers],
+        temperature=stretches[0].temperature[0],
+        seed=seed,
+        gate=gate,
+        check_interval=check_interval,
+        burn_in=burn_in_steps,
+        with_factors=active_set is not None,
+    )
+    checks = range(burn_in_steps // check_interval + 1, requested // check_interval + 1)
+    collector = _Collector(
+        dynamics=dynamics,
+        active_set=active_set,
+        gamma_low=gamma_low,
+        gamma_stop=gamma_stop,
+        ceiling=candidate_ceiling,
+        candidates=BestOfBlocks(n_candidates),
+        audit_steps=_audit_steps(checks, check_interval, n_audit, seed),
+    )
+    n_per_call = check_interval * (1 if gamma_stop is not None else dynamics.checks_per_call())
+    stopped: tuple[Outcome, str] | None = None
+    reason = gate.violation(structure)
+    if reason is not None:
+        stopped = ("stopped_by_gate", f"at the start: {reason}")
+    for stretch in stretches:
+        done = 0
+        while stopped is None and done < stretch.n_steps:
+            n_steps = min(n_per_call, stretch.n_steps - done)
+            stopped = collector.take(dynamics.run(stretch, n_done=done, n_steps=n_steps))
+            done += n_steps
+            if stopped is None and dynamics.failure is not None:
+                outcome: Outcome = "crashed" if dynamics.has_exploded else "stopped_by_gate"
+                stopped = (outcome, dynamics.failure)
+            if progress is not None:
+                progress(dynamics.finished_steps, requested)
+    outcome, why = stopped or ("finished", None)
+    return collector.result(outcome, why, requested)
+
+
+def _check_arguments(
+    protocol: Sequence[MdSegment],
+    active_set: ActiveSet | None,
+    model: NepModel,
+    model_sha256: str | None,
+) -> None:
+    if not protocol:
+        raise InputError("The protocol is empty; give at least one segment.")
+    if active_set is None:
+        return
+    missing = sorted(set(model.elements) - {member.element for member in active_set.members})
+    if missing:
+        raise ActiveSetError(
+            f"The active set has no entry for {', '.join(missing)}, which the model knows. Build "
+            "it with this model."
+        )
+    if model_sha256 is not None and active_set.model_sha256 != model_sha256:
+        raise ActiveSetError(
+            f"The active set belongs to the model {active_set.model_sha256[:12]}, not to "
+            f"{model_sha256[:12]}. Build it again with this nep.txt."
+        )
+
+
+def _pair(value: float | tuple[float, float], factor: float = 1.0) -> tuple[float, float]:
+    if isinstance(value, Sequence):
+        return (float(value[0]) * factor, float(value[1]) * factor)
+    return (float(value) * factor, float(value) * factor)
+
+
+def _audit_steps(checks: range, check_interval: int, n_audit: int, seed: int) -> frozenset[int]:
+    """Return the steps of the checks that are drawn for the audit."""
+    rng = np.random.default_rng([seed, _AUDIT_STREAM])
+    n = min(n_audit, len(checks))
+    return frozenset(int(c) * check_interval for c in rng.choice(checks, n, replace=False))
+
+
+@dataclass(eq=False)
+class _Collector:
+    """What a run has gathered so far."""
+
+    dynamics: Dynamics
+    active_set: ActiveSet | None
+    gamma_low: float
+    gamma_stop: float | None
+    ceiling: float
+    candidates: BestOfBlocks[MdFrame]
+    audit_steps: frozenset[int]
+    audit: list[MdFrame] = field(default_factory=list)
+    parts: list[tuple[Checks, int]] = field(default_factory=list)
+    grades: list[FloatArray] = field(default_factory=list)
+    n_exceeded: int = 0
+    n_above_ceiling: int = 0
+
+    def take(self, checks: Checks) -> tuple[Outcome, str] | None:
+        """Grade checks and keep what is worth it; return why the run must stop, if it must."""
+        grades = self._grades(checks)
+        for index, step in enumerate(checks.steps.tolist()):
+            gamma = float(grades[index].max()) if grades.size else float("nan")
+            frame = partial(self._frame, checks, index, gamma, grades[index])
+            if step in self.audit_steps:
+                self.audit.append(frame())
+            if gamma >= self.gamma_low:
+                self.n_exceeded += 1
+                if gamma <= self.ceiling:
+                    self.candidates.offer(gamma, frame)
+                else:
+                    self.n_above_ceiling += 1
+            stop = self._stop(gamma, step) if grades.size else None
+            if stop is not None:
+                self._note(checks, grades, index + 1)
+                return stop
+        self._note(checks, grades, len(checks))
+        return None
+
+    def result(self, outcome: Outcome, reason: str | None, requested: int) -> MdRun:
+        """Return the run."""
+        return MdRun(
+            outcome=outcome,
+            reason=reason,
+            requested_steps=requested,
+            finished_steps=self.dynamics.finished_steps,
+            candidates=self.candidates.kept(),
+            audit=tuple(self.audit),
+            trace=self._trace(),
+            n_exceeded_checks=self.n_exceeded,
+            n_above_ceiling=self.n_above_ceiling,
+            final=self.dynamics.structure,
+        )
+
+    def _grades(self, checks: Checks) -> FloatArray:
+        """Return the grade of every atom at every check, shape (n_checks, n_atoms), or nothing."""
+        if self.active_set is None or checks.factors is None:
+            return np.zeros((len(checks), 0))
+        n_atoms = self.dynamics.start.n_atoms
+        if len(checks) == 0:
+            return np.zeros((0, n_atoms))
+        return structure_grades(self.active_set, checks.factors).reshape(-1, n_atoms)
+
+    def _stop(self, gamma: float, step: int) -> tuple[Outcome, str] | None:
+        if not np.isfinite(gamma):
+            return "crashed", f"the grade at step {step} is not a finite number"
+        if self.gamma_stop is not None and gamma >= self.gamma_stop:
+            return (
+                "stopped_by_grade",
+                f"grade {gamma:.4g} at step {step}, limit {self.gamma_stop:g}",
+            )
+        return None
+
+    def _note(self, checks: Checks, grades: FloatArray, n: int) -> None:
+        """Add the first `n` checks to the trace."""
+        self.parts.append((checks, n))
+        self.grades.append(grades[:n])
+
+    def _frame(self, checks: Checks, index: int, gamma: float, grades: FloatArray) -> MdFrame:
+        structure = self.dynamics.frame(checks, index)
+        return MdFrame(structure, int(checks.steps[index]), gamma, grades.copy())
+
+    def _trace(self) -> MdTrace:
+        def column(name: str) -> FloatArray:
+            parts = [getattr(checks, name)[:n] for checks, n in self.parts]
+            return np.concatenate(parts) if parts else np.zeros(0)
+
+        steps = column("steps").astype(np.int64)
+        gamma, by_element = np.full(len(steps), np.nan), {}
+        if self.active_set is not None:
+            grades = np.concatenate([np.zeros((0, self.dynamics.start.n_atoms)), *self.grades])
+            gamma = grades.max(axis=1)
+            numbers = self.dynamics.start.numbers
+            by_element = {
+                SYMBOLS[number]: grades[:, numbers == number].max(axis=1)
+                for number in np.unique(numbers)
+            }
+        return MdTrace(
+            step=steps,
+            temperature_K=column("temperature"),
+            target_temperature_K=column("target_temperature"),
+            potential_energy_eV=column("potential_energy"),
+            kinetic_energy_eV=column("kinetic_energy"),
+            pressure_GPa=column("pressure") * EV_PER_CUBIC_ANGSTROM_TO_GPA,
+            volume_A3=column("volume"),
+            gamma=gamma,
+            gamma_by_element=by_element,
+        )
+
+
+__all__ = ["MIN_DISTANCE_FACTOR", "default_gate", "run_native_md"]
