@@ -16,7 +16,6 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
     get_calculator_class,
 )
-from ase.calculators.emt import parameters as emt_parameters
 from ase.calculators.names import names
 from ase.stress import voigt_6_to_full_3x3_stress
 from monty.json import MSONable
@@ -27,7 +26,10 @@ from nepal_flows.io.structures import atoms_from_structure
 from nepal_flows.labelers.protocol import RawLabel, Rung, UnconvergedLabelError
 from nepal_flows.typing import FloatArray
 
-_KNOWN_ELEMENTS = {"emt": frozenset(emt_parameters)}
+_KNOWN_ELEMENTS = {
+    "emt": frozenset(("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H", "C", "N", "O")),
+}
+"""Elements of calculators that only say so when a structure is at hand."""
 
 
 @dataclass(frozen=True)
