@@ -9,13 +9,11 @@ NONE = "–"
 """Stands where there is no value."""
 
 CRITERIA = {
-    "conditions_clean": "every condition is clean",
-    "clean_rounds": "clean in two rounds running, on fresh seeds",
-    "two_clean_rounds": "clean in two rounds running, on fresh seeds",
-    "new_label_errors": "new labels are predicted about as well as old ones",
-    "holdout_settled": "the hold-out error has settled",
-    "rank_saturated": "the rank of every element is saturated",
-    "confirmed": "confirmed in a larger cell with unused seeds",
+    "conditions_clean": "every condition clean, several rounds running, on fresh seeds",
+    "new_label_errors": "new labels predicted about as well as those trained on",
+    "holdout_steady": "error on the hold-out steady",
+    "rank_saturated": "rank of every element saturated",
+    "confirmed": "all of it confirmed in a larger cell with unused seeds",
 }
 """What each check of an iteration asks, by its name in the document."""
 

@@ -55,8 +55,8 @@ def test_reasons_and_what_is_missing_are_told_apart(make_data: Callable[..., Rep
     missing = data.iterations[-1].reasons[0]
     campaign = data.campaign.model_copy(update={"end_reasons": [reason, missing]})
     verdict = build_verdict(replace(data, campaign=campaign))
-    assert verdict.reasons == (reason, missing + ".")
-    assert missing + "." not in verdict.missing
+    assert verdict.reasons == (reason, missing)
+    assert missing not in verdict.missing
     assert len(verdict.missing) == len(data.iterations[-1].reasons) - 1
 
 

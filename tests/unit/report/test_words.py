@@ -78,7 +78,7 @@ def test_counts_lists_and_shares() -> None:
 
 
 def test_unknown_criterion_is_spelt_out() -> None:
-    assert criterion("rank_saturated") == "the rank of every element is saturated"
+    assert criterion("rank_saturated") == "rank of every element saturated"
     assert criterion("phonons_real") == "phonons real"
 
 

@@ -1,5 +1,6 @@
 """Figures of accuracy: parity, size of errors, grade against error, fresh trajectories."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -179,7 +180,10 @@ def _calibration_bins(axes: Axes, bins: Sequence[CalibrationBin]) -> None:
     """Draw RMS, 99th percentile and largest error of every bin of grades."""
     bins = [part for part in bins if part.n_atoms]
     lows = [max(part.gamma_from, 0.1) for part in bins]
-    highs = [part.gamma_to if part.gamma_to is not None else 5 * part.gamma_from for part in bins]
+    highs = [
+        part.gamma_to if part.gamma_to is not None and math.isfinite(part.gamma_to) else 5 * low
+        for part, low in zip(bins, lows, strict=True)
+    ]
     highs = [max(high, 1.2 * low) for low, high in zip(lows, highs, strict=True)]
     middles = [(low * high) ** 0.5 for low, high in zip(lows, highs, strict=True)]
     kinds = (

@@ -1,5 +1,6 @@
 """Sections on how good the model is: the grade as an alarm, and errors against the teacher."""
 
+import math
 from collections.abc import Sequence
 
 from nepal_flows.report import figures as draw
@@ -15,7 +16,7 @@ from nepal_flows.report.words import (
     short_hash,
     whole,
 )
-from nepal_flows.schemas import Errors
+from nepal_flows.schemas import CalibrationBin, Errors
 
 
 def calibration(data: ReportData) -> Section:
@@ -48,9 +49,7 @@ def calibration(data: ReportData) -> Section:
             ("grade", "atoms", "RMS error", "99 % are below", "largest error"),
             [
                 [
-                    f"{figures(part.gamma_from, 2)} to {figures(part.gamma_to, 2)}"
-                    if part.gamma_to is not None
-                    else f"above {figures(part.gamma_from, 2)}",
+                    _bin_name(part),
                     whole(part.n_atoms),
                     figures(part.force_rmse_meV_per_A),
                     figures(part.force_p99_meV_per_A),
@@ -64,6 +63,12 @@ def calibration(data: ReportData) -> Section:
         ),
     ]
     return Section("calibration", title, blocks)
+
+
+def _bin_name(part: CalibrationBin) -> str:
+    if part.gamma_to is None or math.isinf(part.gamma_to):
+        return f"above {part.gamma_from:g}"
+    return f"{part.gamma_from:g} to {part.gamma_to:g}"
 
 
 def accuracy(data: ReportData) -> Section:
