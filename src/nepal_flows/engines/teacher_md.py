@@ -32,6 +32,9 @@ from nepal_flows.units import (
     KINETIC_ENERGY_FACTOR,
 )
 
+_BAROSTAT_INTERVAL = 10
+"""Steps between changes of the volume; each makes calculators list their neighbours again."""
+
 
 def run_teacher_md(
     structure: Structure,
@@ -179,7 +182,7 @@ class _TeacherRun:
     def _step(self, segment: MdSegment, temperature: float) -> None:
         half = 0.5 * self._time_step
         kick(self._velocities, self._forces(), self._masses, half)
-        if segment.ensemble == "npt":
+        if segment.ensemble == "npt" and self._n_finished % _BAROSTAT_INTERVAL == 0:
             self._change_volume(segment, temperature)
         positions = self.atoms.positions.copy()
         drift(positions, self._velocities, half)
@@ -221,7 +224,7 @@ class _TeacherRun:
             temperature,
             float(np.ravel(segment.pressure_GPa)[0]) / EV_PER_CUBIC_ANGSTROM_TO_GPA,
             self._mobility,
-            self._time_step,
+            self._time_step * _BAROSTAT_INTERVAL,
             self._random,
             self._noise,
         )

@@ -12,11 +12,17 @@ from nepal_flows.errors import EngineError, InputError
 from nepal_flows.io.structures import atoms_from_structure, structure_from_atoms
 
 COPPER = structure_from_atoms(bulk("Cu", cubic=True))
-SETTINGS = {"temperature_K": 600.0, "n_frames": 3, "interval_steps": 10, "seed": 2}
+SETTINGS = {
+    "temperature_K": 600.0,
+    "n_frames": 3,
+    "interval_steps": 10,
+    "equilibration_steps": 20,
+    "seed": 2,
+}
 
 
 def test_frames_carry_the_teachers_labels() -> None:
-    frames = run_teacher_md(COPPER, EMT(), equilibration_steps=20, **SETTINGS)
+    frames = run_teacher_md(COPPER, EMT(), **SETTINGS)
     assert len(frames) == 3
     for frame in frames:
         atoms = atoms_from_structure(frame.structure)
@@ -44,12 +50,11 @@ def test_volume_is_kept_without_pressure() -> None:
 def test_crystal_has_the_energy_of_its_temperature() -> None:
     # Three degrees of freedom per atom but for the centre of mass, nearly harmonic at 300 K.
     start = structure_from_atoms(bulk("Cu", cubic=True) * (2, 2, 1))
-    settings = {**SETTINGS, "temperature_K": 300.0, "n_frames": 150}
+    settings = {**SETTINGS, "temperature_K": 300.0, "n_frames": 150, "equilibration_steps": 200}
     frames = run_teacher_md(
         start,
         EMT(),
         pressure_GPa=None,
-        equilibration_steps=200,
         thermostat_time_fs=50.0,
         **settings,
     )
@@ -60,9 +65,9 @@ def test_crystal_has_the_energy_of_its_temperature() -> None:
 
 
 def test_pressure_compresses_the_crystal() -> None:
-    settings = {**SETTINGS, "temperature_K": 300.0, "barostat_time_fs": 100.0}
-    free = run_teacher_md(COPPER, EMT(), equilibration_steps=200, **settings)
-    pressed = run_teacher_md(COPPER, EMT(), equilibration_steps=200, pressure_GPa=30.0, **settings)
+    settings = {**SETTINGS, "barostat_time_fs": 100.0, "equilibration_steps": 200}
+    free = run_teacher_md(COPPER, EMT(), **settings)
+    pressed = run_teacher_md(COPPER, EMT(), pressure_GPa=30.0, **settings)
     assert pressed[-1].structure.volume < 0.93 * free[-1].structure.volume
 
 
@@ -70,12 +75,12 @@ def test_melt_disorders_the_crystal() -> None:
     start = structure_from_atoms(bulk("Cu", cubic=True) * (2, 2, 2))
     steps: list[int] = []
     (frame,) = run_teacher_md(
-        start, EMT(), melt_temperature_K=4000.0, melt_steps=300, equilibration_steps=10,
+        start, EMT(), melt_temperature_K=4000.0, melt_steps=300,
         **{**SETTINGS, "n_frames": 1}, progress=lambda done, asked: steps.append(asked - done),
     )  # fmt: skip
     moved = (frame.structure.positions - start.positions) @ np.linalg.inv(start.cell)
     assert np.abs(moved - moved.mean(axis=0)).max() > 0.2
-    assert steps == list(range(319, -1, -1))
+    assert steps == list(range(329, -1, -1))
 
 
 class Broken(Calculator):
