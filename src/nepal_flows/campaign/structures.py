@@ -13,6 +13,7 @@ from nepal_flows.core.elements import atomic_number
 from nepal_flows.core.seeds import CellShape, Mixture, Recipe, Size, made_structure
 from nepal_flows.core.structure import Structure, elements_present
 from nepal_flows.errors import CampaignError, StructureError
+from nepal_flows.io.covalent import smallest_distances
 from nepal_flows.records.keys import derived_seed
 
 _ATOMS_PER_CELL = {"fcc": 4.0, "bcc": 2.0, "diamond": 8.0, "sc": 1.0}
@@ -171,12 +172,7 @@ def gate_distances(
     numbers = {int(number) for number in elements_present(structures)}
     if campaign is not None and campaign.model.elements != "auto":
         numbers |= {atomic_number(symbol) for symbol in campaign.model.elements}
-    ordered = sorted(numbers)
-    distances = {
-        (a, b): gate.min_distance_factor * float(covalent_radii[a] + covalent_radii[b])
-        for i, a in enumerate(ordered)
-        for b in ordered[i:]
-    }
+    distances = smallest_distances(numbers, factor=gate.min_distance_factor)
     for pair, distance in gate.min_distance_A.items():
         a, b = sorted(atomic_numbers[symbol] for symbol in pair.split("-"))
         distances[a, b] = distance

@@ -14,9 +14,9 @@ from nepal_flows.core.lattices import (
     compact_matrix,
     primitive_cell,
     random_matrix,
-    reduced_matrices,
     supercell,
 )
+from nepal_flows.core.neighbours import neighbour_list, pair_vectors
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import StructureError
 from nepal_flows.typing import FloatArray, IntArray
@@ -339,37 +339,17 @@ def close_pairs(
     """
     if not min_distances:
         return []
-    reach = max(min_distances.values())
-    shifts = _image_shifts(structure, reach)
-    difference = structure.positions[None, :, :] - structure.positions[:, None, :]
-    found: dict[tuple[int, int], float] = {}
-    for shift in shifts:
-        squared = ((difference + shift) ** 2).sum(axis=2)
-        if not shift.any():
-            np.fill_diagonal(squared, np.inf)
-        for i, j in np.argwhere(squared < reach**2):
-            a, b = sorted((int(structure.numbers[i]), int(structure.numbers[j])))
-            distance = float(np.sqrt(squared[i, j]))
-            if distance < min_distances.get((a, b), 0.0):
-                found[a, b] = min(distance, found.get((a, b), np.inf))
-    return sorted(((a, b, r) for (a, b), r in found.items()), key=lambda pair: pair[2])
-
-
-def _image_shifts(structure: Structure, reach: float) -> FloatArray:
-    """Return the lattice vectors that can bring two atoms within reach, positions being wrapped."""
-    matrix = np.eye(3, dtype=np.int64)
-    if all(structure.pbc):
-        matrix = reduced_matrices(matrix[None], structure.cell)[0]
-    cell = matrix @ structure.cell
-    volume = abs(np.linalg.det(cell))
-    spans = np.ptp(np.linalg.solve(cell.T, structure.positions.T), axis=1)
-    counts = []
-    for k in range(3):
-        thickness = volume / np.linalg.norm(np.cross(cell[(k + 1) % 3], cell[(k + 2) % 3]))
-        counts.append(int(np.ceil(reach / thickness + spans[k])) if structure.pbc[k] else 0)
-    grid = np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij")
-    shifts: FloatArray = np.stack(grid, axis=-1).reshape(-1, 3) @ cell
-    return shifts
+    neighbours = neighbour_list(structure, max(min_distances.values()))
+    vectors = pair_vectors(neighbours, structure.positions, structure.cell)
+    distances = np.sqrt((vectors**2).sum(axis=1))
+    first = np.repeat(structure.numbers, np.diff(neighbours.offsets))
+    second = structure.numbers[neighbours.indices]
+    found = []
+    for (a, b), limit in min_distances.items():
+        close = (first == a) & (second == b) & (distances < limit)
+        if close.any():
+            found.append((a, b, float(distances[close].min())))
+    return sorted(found, key=lambda pair: pair[2])
 
 
 __all__ = [

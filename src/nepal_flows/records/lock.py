@@ -65,6 +65,20 @@ class CampaignLock:
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         self._descriptor = descriptor
 
+    def is_held(self) -> bool:
+        """Return whether a process holds the lock, without taking it."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def release(self) -> None:
         """Give the lock back."""
         if self._descriptor is not None:

@@ -1,0 +1,92 @@
+"""The application: its commands, and what happens to errors."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from nepal_flows import __version__
+from nepal_flows.cli import campaign_commands, step_commands, store_commands
+from nepal_flows.cli.exit_codes import ExitCode, exit_code_of
+from nepal_flows.errors import NepalError
+
+app = typer.Typer(
+    name="nepal",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing rich's markup would triple the time of --help
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+campaign_commands.register(app)
+store_commands.register(app)
+step_commands.register(app)
+
+_shown: dict[str, bool] = {"traceback": False}
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"nepal_flows {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Train neuroevolution potentials (NEP) by active learning.
+
+    A campaign: nepal init, plan, run, status, report, query, export.
+    Single steps on your own files: nepal train, predict, active-set, grade, select.
+    """
+    _shown["traceback"] = debug
+
+
+def run_app(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; errors become one message on stderr.
+
+    Parameters
+    ----------
+    arguments
+        What stands after ``nepal`` on the command line.
+    """
+    _shown["traceback"] = False
+    try:
+        app(list(arguments), prog_name="nepal")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+    except (Exception, KeyboardInterrupt) as error:
+        return _reported(error)
+    return ExitCode.OK
+
+
+def _reported(error: BaseException) -> int:
+    if _shown["traceback"]:
+        traceback.print_exception(error)
+    code = exit_code_of(error)
+    if code == ExitCode.INTERRUPTED:
+        text = "interrupted; the same command again continues where it stopped"
+    elif isinstance(error, NepalError):
+        text = f"error: {error}"
+    elif isinstance(error, OSError):
+        text = f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
+    else:
+        text = (
+            f"error that nobody foresaw: {type(error).__name__}: {error}\n"
+            "Please report it with what `nepal --debug ...` prints."
+        )
+    print(text, file=sys.stderr)
+    return code
+
+
+__all__ = ["app", "run_app"]

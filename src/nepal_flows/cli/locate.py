@@ -1,0 +1,102 @@
+"""Find the campaign a command is about."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nepal_flows.campaign.read import LoadedCampaign, load_campaign
+from nepal_flows.errors import CampaignError
+from nepal_flows.records import CampaignLock, Records, job_store_from_settings
+from nepal_flows.records.store import has_jobflow_configuration
+from nepal_flows.schemas import CampaignDoc
+from nepal_flows.settings import read_settings
+
+STORE = "store"
+"""Folder of the embedded store, inside the campaign's folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """A campaign on record.
+
+    Attributes
+    ----------
+    directory
+        The campaign's folder.
+    records
+        The store it is in.
+    campaign
+        The campaign as it stands.
+    """
+
+    directory: Path
+    records: Records
+    campaign: CampaignDoc
+
+
+def located_campaign(target: Path | None) -> Located:
+    """Return the campaign that a file, a folder, or the working directory names.
+
+    Parameters
+    ----------
+    target
+        A campaign file, a campaign's folder, or None for the only one found here.
+
+    Raises
+    ------
+    CampaignError
+        If there is none, or more than one.
+    """
+    directory, name = _directory(target)
+    kind = read_settings().store
+    uses_server = kind == "jobflow" or (kind == "auto" and has_jobflow_configuration())
+    if not uses_server and not (directory / STORE).is_dir():
+        raise CampaignError(
+            f"There is no campaign in `{directory}` yet: it has not run. Start it with "
+            "`nepal run CAMPAIGN`."
+        )
+    records = Records(job_store_from_settings(directory / STORE, kind=kind))
+    found = list(records.query(CampaignDoc, {"name": name}))
+    if not found and not uses_server:
+        found = list(records.query(CampaignDoc))
+    if len(found) != 1:
+        known = ", ".join(sorted(str(row["name"]) for row in records.rows(CampaignDoc))) or "none"
+        raise CampaignError(
+            f"The store holds {len(found)} campaigns called `{name}` (on record: {known}). "
+            "Name the campaign file."
+        )
+    return Located(directory, records, found[0])
+
+
+def is_running(directory: Path) -> bool:
+    """Return whether a process of this machine runs the campaign in a folder."""
+    return (directory / "lock").exists() and CampaignLock(directory).is_held()
+
+
+def _directory(target: Path | None) -> tuple[Path, str]:
+    """Return the campaign's folder and name."""
+    if target is None:
+        return _only_one_here()
+    if target.is_dir():
+        return target.resolve(), target.resolve().name
+    loaded: LoadedCampaign = load_campaign(target)
+    name = loaded.campaign.name
+    return loaded.path.absolute().parent / name, name
+
+
+def _only_one_here() -> tuple[Path, str]:
+    here = Path.cwd()
+    if (here / STORE).is_dir():
+        return here, here.name
+    folders = sorted(folder.parent for folder in here.glob(f"*/{STORE}") if folder.is_dir())
+    if len(folders) == 1:
+        return folders[0], folders[0].name
+    if not folders:
+        raise CampaignError(
+            f"No campaign has run in `{here}`. Name a campaign file or a campaign's folder, or "
+            "start one with `nepal run CAMPAIGN`."
+        )
+    names = ", ".join(folder.name for folder in folders)
+    raise CampaignError(f"Several campaigns have run here: {names}. Name one of them.")
+
+
+__all__ = ["STORE", "Located", "is_running", "located_campaign"]

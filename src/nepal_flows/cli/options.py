@@ -1,0 +1,33 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document (see docs/reference/cli.md).")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads; by default all cores.")
+]
+CampaignArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[CAMPAIGN]",
+        help="Campaign file, or the campaign's folder; by default the one found here.",
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+
+
+def threads(given: int | None) -> int:
+    """Return the number of threads: as given, or the site's setting."""
+    if given is not None:
+        return given
+    from nepal_flows.settings import read_settings
+
+    return read_settings().n_threads
+
+
+__all__ = ["CampaignArgument", "JsonOption", "QuietOption", "ThreadsOption", "threads"]

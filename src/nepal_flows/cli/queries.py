@@ -1,0 +1,255 @@
+"""What `nepal query` asks the store."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nepal_flows.cli.locate import Located
+from nepal_flows.core.elements import atomic_number
+from nepal_flows.errors import InputError
+from nepal_flows.schemas import (
+    ActiveSetDoc,
+    CampaignDoc,
+    Document,
+    ExplorationDoc,
+    IterationDoc,
+    LabelDoc,
+    SelectionDoc,
+    TrainingDoc,
+    ValidationDoc,
+)
+
+KINDS: dict[str, type[Document]] = {
+    document.kind: document
+    for document in (
+        ActiveSetDoc,
+        CampaignDoc,
+        ExplorationDoc,
+        IterationDoc,
+        LabelDoc,
+        SelectionDoc,
+        TrainingDoc,
+        ValidationDoc,
+    )
+}
+"""Documents by the name of their kind."""
+
+_STAGES: tuple[tuple[str, type[Document]], ...] = (
+    ("train", TrainingDoc),
+    ("active set", ActiveSetDoc),
+    ("explore", ExplorationDoc),
+    ("select", SelectionDoc),
+    ("label", LabelDoc),
+    ("validate", ValidationDoc),
+)
+
+
+@dataclass(frozen=True)
+class LabelFilter:
+    """Which labels to list; None asks for all.
+
+    Attributes
+    ----------
+    elements
+        All of these must be present.
+    iteration
+        The iteration that asked for it; -1 for the seeds.
+    condition, role
+        Where it was found; "train" or "holdout".
+    failed
+        Whether only quarantined ones are meant.
+    gamma_min, gamma_max
+        Bounds of the grade when found.
+    """
+
+    elements: tuple[str, ...] = ()
+    iteration: int | None = None
+    condition: str | None = None
+    role: str | None = None
+    failed: bool = False
+    gamma_min: float | None = None
+    gamma_max: float | None = None
+
+    def criteria(self) -> dict[str, Any]:
+        """Return the criteria in MongoDB's query language.
+
+        Raises
+        ------
+        InputError
+            If an element or a role is unknown.
+        """
+        criteria: dict[str, Any] = {}
+        for symbol in self.elements:
+            atomic_number(symbol)
+        if self.elements:
+            criteria["elements"] = {"$all": list(self.elements)}
+        if self.iteration is not None:
+            criteria["iteration"] = None if self.iteration < 0 else self.iteration
+        if self.condition is not None:
+            criteria["ancestry.condition"] = self.condition
+        if self.role is not None:
+            if self.role not in ("train", "holdout"):
+                raise InputError(f"`--role` is `{self.role}`, expected `train` or `holdout`.")
+            criteria["role"] = self.role
+        if self.failed:
+            criteria["status"] = "quarantined"
+        bounds = {"$gte": self.gamma_min, "$lte": self.gamma_max}
+        grade = {sign: bound for sign, bound in bounds.items() if bound is not None}
+        if grade:
+            criteria["ancestry.gamma"] = grade
+        return criteria
+
+
+def label_rows(located: Located, wanted: LabelFilter, *, limit: int = 0) -> list[dict[str, Any]]:
+    """Return the labels of a campaign that match, oldest first, as flat rows."""
+    criteria = {"campaign_id": located.campaign.key, **wanted.criteria()}
+    labels = located.records.query(LabelDoc, criteria, sort={"created_at": 1}, limit=limit)
+    return [
+        {
+            "key": label.key,
+            "iteration": label.iteration,
+            "formula": label.formula,
+            "n_atoms": label.n_atoms,
+            "role": label.role,
+            "status": label.status,
+            "source": label.ancestry.source,
+            "condition": label.ancestry.condition,
+            "step": label.ancestry.step,
+            "gamma": label.ancestry.gamma,
+            "energy_eV": label.energy_eV,
+            "force_max_eV_per_A": label.force_max_eV_per_A,
+            "pressure_GPa": label.pressure_GPa,
+            "labeler": label.labeler,
+            "wall_s": label.cost.wall_s,
+            "cpu_s": label.cost.cpu_s,
+            "reason": label.reason,
+        }
+        for label in labels
+    ]
+
+
+def ancestry(located: Located, start: str) -> dict[str, dict[str, Any] | None]:
+    """Return where a label came from: run, model, label inputs and cost.
+
+    Parameters
+    ----------
+    located
+        The campaign.
+    start
+        The label's key, or the beginning of it.
+
+    Raises
+    ------
+    InputError
+        If no label, or more than one, begins so.
+    """
+    found = [
+        label
+        for label in located.records.query(LabelDoc, {"campaign_id": located.campaign.key})
+        if label.key.startswith(start) or label.structure_key.startswith(start)
+    ]
+    if len(found) != 1:
+        raise InputError(
+            f"{len(found)} labels of `{located.campaign.name}` begin with `{start}`. Give a key "
+            "that `nepal query labels` lists, or more of it."
+        )
+    label = found[0]
+    origin = label.ancestry
+    run = origin.run_key and located.records.find(ExplorationDoc, origin.run_key)
+    model = None
+    if origin.model_sha256:
+        criteria = {"model_sha256": origin.model_sha256}
+        model = next(located.records.query(TrainingDoc, criteria, limit=1), None)
+    return {
+        "label": {
+            "key": label.key,
+            "structure_key": label.structure_key,
+            "formula": label.formula,
+            "role": label.role,
+            "status": label.status,
+            "reason": label.reason,
+            "iteration": label.iteration,
+            "made": label.created_at,
+        },
+        "origin": dict(origin.model_dump()),
+        "run": None
+        if not run
+        else {
+            "condition": run.condition,
+            "replica": run.replica,
+            "iteration": run.iteration,
+            "seed": run.seed,
+            "outcome": run.outcome,
+            "finished_steps": run.finished_steps,
+            "gamma_max": run.gamma_max,
+        },
+        "model": None
+        if model is None
+        else {
+            "key": model.key,
+            "sha256": model.model_sha256,
+            "iteration": model.iteration,
+            "n_structures": model.n_structures,
+            "dataset_key": model.dataset_key,
+            "seed": model.seed,
+        },
+        "labelled by": {
+            "labeler": label.labeler,
+            "version": label.labeler_version,
+            "settings_key": label.settings_key,
+            "inputs": json.dumps(label.inputs, ensure_ascii=False),
+            "attempts": len(label.attempts),
+            "wall_s": label.cost.wall_s,
+            "cpu_s": label.cost.cpu_s,
+        },
+    }
+
+
+def cost_rows(located: Located) -> list[dict[str, Any]]:
+    """Return elapsed and CPU time of a campaign by stage, the sum last."""
+    rows: list[dict[str, Any]] = []
+    for stage, document in _STAGES:
+        costs = [
+            doc["cost"]
+            for doc in located.records.rows(
+                document, {"campaign_id": located.campaign.key}, properties=["cost"]
+            )
+        ]
+        if costs:
+            rows.append(
+                {
+                    "stage": stage,
+                    "documents": len(costs),
+                    "wall_s": float(sum(cost["wall_s"] for cost in costs)),
+                    "cpu_s": float(sum(cost["cpu_s"] for cost in costs)),
+                }
+            )
+    sums = {name: sum(row[name] for row in rows) for name in ("documents", "wall_s", "cpu_s")}
+    return [*rows, {"stage": "total", **sums}]
+
+
+def document_rows(
+    located: Located, kind: str, where: str, *, fields: str | None, limit: int
+) -> Iterator[dict[str, Any]]:
+    """Yield documents of any kind as plain values.
+
+    Raises
+    ------
+    InputError
+        If the kind is unknown or the criteria are not a JSON object.
+    """
+    if kind not in KINDS:
+        raise InputError(f"`{kind}` is no kind of document; there are {', '.join(sorted(KINDS))}.")
+    try:
+        criteria = json.loads(where)
+    except json.JSONDecodeError as error:
+        raise InputError(f"`--where` is not JSON ({error}): {where}") from error
+    if not isinstance(criteria, dict):
+        raise InputError(f'`--where` is `{where}`, expected an object such as `{{"role": ..}}`.')
+    criteria = {"campaign_id": located.campaign.key, **criteria}
+    wanted = None if fields is None else [name.strip() for name in fields.split(",")]
+    yield from located.records.rows(KINDS[kind], criteria, wanted, limit=limit)
+
+
+__all__ = ["KINDS", "LabelFilter", "ancestry", "cost_rows", "document_rows", "label_rows"]

@@ -1,0 +1,101 @@
+"""How a campaign's state is shown, and its report written."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nepal_flows.cli.locate import Located
+from nepal_flows.report import summary_lines, write_report
+from nepal_flows.report.loading import report_data
+from nepal_flows.schemas import IterationDoc
+
+if TYPE_CHECKING:
+    from nepal_flows.flows.local import CampaignRun
+
+REPORT = "report.html"
+
+
+def write_campaign_report(located: Located, out: Path | None, *, running: bool | None) -> Path:
+    """Write the report of a campaign and return its path."""
+    data = report_data(located.records, located.campaign.key, is_running=running)
+    return Path(write_report(data, out or located.directory / REPORT))
+
+
+def status_lines(located: Located, *, running: bool) -> list[str]:
+    """Return the state of a campaign as text."""
+    data = report_data(located.records, located.campaign.key, with_arrays=False, is_running=running)
+    return summary_lines(data)
+
+
+def status_content(located: Located, *, running: bool) -> dict[str, Any]:
+    """Return the JSON document of a campaign's state."""
+    from nepal_flows.flows.local import last_iteration, waiting_selection
+
+    campaign = located.campaign
+    last = last_iteration(located.records, campaign.key)
+    waiting = None if campaign.end_state else waiting_selection(located.records, campaign.key)
+    return {
+        "campaign": campaign.name,
+        "campaign_id": campaign.key,
+        "directory": located.directory,
+        "end_state": campaign.end_state,
+        "end_reasons": campaign.end_reasons,
+        "is_running": running,
+        "waiting_selection": waiting,
+        "final_model_key": campaign.final_model_key,
+        **_iteration_content(last),
+    }
+
+
+def _iteration_content(last: IterationDoc | None) -> dict[str, Any]:
+    if last is None:
+        return {"iteration": None}
+    names = (
+        "iteration",
+        "phase",
+        "n_labels_total",
+        "n_labels_training",
+        "n_labels_holdout",
+        "n_labels_failed",
+        "n_clean_rounds",
+        "is_clean",
+        "checks",
+        "reasons",
+        "core_hours_total",
+        "training_errors",
+        "holdout_errors",
+        "conditions",
+        "coverage",
+        "certificate",
+        "costs",
+    )
+    return {name: getattr(last, name) for name in names}
+
+
+def finished_content(result: "CampaignRun") -> dict[str, Any]:
+    """Return the JSON document of a run that ended."""
+    located = Located(result.directory, result.records, result.campaign)
+    path = write_campaign_report(located, None, running=False)
+    return {**status_content(located, running=False), "report": path}
+
+
+def finished_lines(result: "CampaignRun", campaign_file: Path) -> list[str]:
+    """Write the report, and return how a run ended as text."""
+    located = Located(result.directory, result.records, result.campaign)
+    lines = status_lines(located, running=False)
+    path = write_campaign_report(located, None, running=False)
+    if result.waiting_selection is not None:
+        lines += [
+            "Frames wait to be labelled (`pause_before_label`). Look at the report, then: "
+            f"nepal run {campaign_file} --approve"
+        ]
+    return [*lines, f"report: {path}"]
+
+
+__all__ = [
+    "REPORT",
+    "finished_content",
+    "finished_lines",
+    "status_content",
+    "status_lines",
+    "write_campaign_report",
+]

@@ -1,0 +1,319 @@
+"""The steps of the loop one by one, on the user's own files."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nepal_flows.cli.options import JsonOption, QuietOption, ThreadsOption, threads
+from nepal_flows.cli.output import note, print_json, print_lines, table
+from nepal_flows.cli.progress import counter
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for name, command in (
+        ("train", train),
+        ("predict", predict),
+        ("active-set", active_set),
+        ("grade", grade),
+        ("select", select),
+        ("warmup", warmup),
+    ):
+        app.command(name)(command)
+
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="NEP_TXT", help="The potential, nep.txt.")]
+StructuresArgument = Annotated[
+    Path, typer.Argument(metavar="STRUCTURES", help="Structures, any format ASE reads.")
+]
+TrainArgument = Annotated[
+    Path, typer.Argument(metavar="TRAIN", help="Training frames, any format ASE reads.")
+]
+
+
+def train(
+    train_frames: TrainArgument,
+    *,
+    input_file: Annotated[
+        Path, typer.Option("--input", metavar="NEP_IN", help="Hyper-parameters, nep.in.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for nep.txt, loss.out ...")],
+    test: Annotated[Path | None, typer.Option("--test", help="Frames to test on.")] = None,
+    warm_start: Annotated[
+        Path | None, typer.Option("--warm-start", help="Potential to start from, nep.txt.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed.")] = 0,
+    n_threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a potential on labelled frames, as `nep` does."""
+    from nepal_flows.engines.native_training import run_native_training
+
+    with counter("training", quiet=quiet) as progress:
+        run = run_native_training(
+            input_file,
+            train_frames,
+            test_frames=test,
+            out_directory=out,
+            warm_start=warm_start,
+            seed=seed,
+            n_threads=threads(n_threads),
+            progress=lambda step, n_steps, *_: progress(step, n_steps),
+        )
+    from nepal_flows.cli.training_output import training_content, training_lines
+
+    if as_json:
+        print_json("train", training_content(run, out))
+    else:
+        print_lines(*training_lines(run, out))
+
+
+def predict(
+    model: ModelArgument,
+    structures: StructuresArgument,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Extended XYZ file to write.")],
+    reference_energies: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference-energies",
+            help="reference_energies.json of the training: energies per element to add.",
+        ),
+    ] = None,
+    n_threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write energies, forces and virials of structures."""
+    from nepal_flows.cli.files import read_reference_energies
+    from nepal_flows.engines.single_steps import predict_file
+
+    energies = None
+    if reference_energies is not None:
+        energies = read_reference_energies(reference_energies)
+    elif (model.parent / "reference_energies.json").is_file() and not as_json:
+        note(
+            f"Energies are those of {model.name} alone; --reference-energies "
+            f"{model.parent / 'reference_energies.json'} adds what training subtracted."
+        )
+    with counter("predicting", quiet=quiet) as progress:
+        result = predict_file(
+            model,
+            structures,
+            out,
+            reference_energies=energies,
+            n_threads=threads(n_threads),
+            progress=progress,
+        )
+    if as_json:
+        print_json(
+            "predict",
+            {
+                "out": result.path,
+                "n_structures": len(result.energies),
+                "n_atoms": result.n_atoms.astype(int),
+                "energies_eV": result.energies,
+                "largest_forces_eV_per_A": result.largest_forces,
+                "errors": None
+                if result.errors is None
+                else {
+                    "energy_rmse_eV_per_atom": result.errors.energy_rmse,
+                    "force_rmse_eV_per_A": result.errors.force_rmse,
+                    "virial_rmse_eV_per_atom": result.errors.virial_rmse,
+                },
+            },
+        )
+        return
+    lines = [f"{len(result.energies)} structures predicted, in {result.path}"]
+    if result.errors is not None:
+        virial = result.errors.virial_rmse
+        lines.append(
+            "against the labels of the file: energy "
+            f"{1e3 * result.errors.energy_rmse:.2f} meV/atom (offset per element removed), force "
+            f"{1e3 * result.errors.force_rmse:.1f} meV/Å"
+            + ("" if virial is None else f", virial {1e3 * virial:.1f} meV/atom")
+        )
+    print_lines(*lines)
+
+
+def active_set(
+    model: ModelArgument,
+    train_frames: TrainArgument,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="The .asi file to write.")],
+    variant: Annotated[
+        Literal["subspace", "full"],
+        typer.Option("--variant", help="subspace, or full as published."),
+    ] = "subspace",
+    rcond: Annotated[
+        float | None,
+        typer.Option("--rcond", help="Relative cut of singular values.", show_default="1e-6; 1e-8"),
+    ] = None,
+    n_threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Build the active set of a potential and its training frames."""
+    from nepal_flows.engines.single_steps import active_set_file
+
+    with counter("projecting", quiet=quiet) as progress:
+        result = active_set_file(
+            model,
+            train_frames,
+            out,
+            variant=variant,
+            rcond=rcond,
+            n_threads=threads(n_threads),
+            progress=progress,
+        )
+    names = (
+        "element",
+        "n_rows",
+        "n_distinct_rows",
+        "n_projection",
+        "rank",
+        "is_saturated",
+        "log_determinant",
+        "largest_training_grade",
+        "out_of_span_scale",
+        "converged",
+    )
+    elements = [{name: getattr(member, name) for name in names} for member in result.members]
+    if as_json:
+        print_json(
+            "active-set",
+            {
+                "out": out,
+                "variant": result.variant,
+                "rcond": result.rcond,
+                "model_sha256": result.model_sha256,
+                "elements": elements,
+            },
+        )
+        return
+    columns = {
+        "element": "element",
+        "rows": "n_rows",
+        "distinct": "n_distinct_rows",
+        "d": "n_projection",
+        "rank": "rank",
+        "saturated": "is_saturated",
+        "ln|det|": "log_determinant",
+        "largest training grade": "largest_training_grade",
+    }
+    rows = [[element[name] for name in columns.values()] for element in elements]
+    print_lines(*table(list(columns), rows), f"{out} ({result.variant}, rcond {result.rcond:g})")
+
+
+def grade(
+    model: ModelArgument,
+    active_set_file: Annotated[
+        Path, typer.Argument(metavar="ASI", help="The active set, active_set.asi.")
+    ],
+    structures: StructuresArgument,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Extended XYZ file to write.")],
+    n_threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the extrapolation grade of every atom, and the largest of every frame."""
+    from nepal_flows.engines.single_steps import grade_file
+
+    with counter("grading", quiet=quiet) as progress:
+        result = grade_file(
+            model,
+            active_set_file,
+            structures,
+            out,
+            n_threads=threads(n_threads),
+            progress=progress,
+        )
+    if not result.is_verified and not as_json:
+        note(
+            f"{active_set_file} does not say which model it belongs to (no .npz master beside it); "
+            "only its elements and size were compared."
+        )
+    if as_json:
+        print_json(
+            "grade",
+            {
+                "out": result.path,
+                "n_structures": len(result.grades),
+                "max_gamma": result.grades,
+                "max_gamma_by_element": result.by_element,
+                "is_verified": result.is_verified,
+            },
+        )
+        return
+    import numpy as np
+
+    quantiles = np.quantile(result.grades, [0.5, 0.9, 1.0])
+    by_element = ", ".join(f"{symbol} {value:.3g}" for symbol, value in result.by_element.items())
+    print_lines(
+        f"{len(result.grades)} structures graded, in {result.path}",
+        f"largest grade of a frame: median {quantiles[0]:.3g}, 90 % below {quantiles[1]:.3g}, "
+        f"maximum {quantiles[2]:.3g}",
+        f"largest by element: {by_element}",
+    )
+
+
+def select(
+    model: ModelArgument,
+    train_frames: TrainArgument,
+    candidates: Annotated[
+        Path, typer.Argument(metavar="CANDIDATES", help="Frames to choose from.")
+    ],
+    *,
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Most frames to choose.")],
+    out: Annotated[Path, typer.Option("--out", help="Extended XYZ file to write.")],
+    threshold: Annotated[float, typer.Option("--threshold", help="Stop below this grade.")] = 5.0,
+    ceiling: Annotated[
+        float, typer.Option("--ceiling", help="Refuse frames graded above this.")
+    ] = 1000.0,
+    variant: Annotated[
+        Literal["subspace", "full"], typer.Option("--variant", help="Of the active set.")
+    ] = "subspace",
+    n_threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Choose the frames that teach most, with the reason for every one."""
+    from nepal_flows.cli.selection_output import selection_content, selection_lines
+    from nepal_flows.engines.selection_step import select_file
+
+    with counter("projecting", quiet=quiet) as progress:
+        result = select_file(
+            model,
+            train_frames,
+            candidates,
+            out,
+            budget=budget,
+            threshold=threshold,
+            ceiling=ceiling,
+            variant=variant,
+            n_threads=threads(n_threads),
+            progress=progress,
+        )
+    if as_json:
+        print_json("select", selection_content(result))
+    else:
+        print_lines(*selection_lines(result))
+
+
+def warmup(*, quiet: QuietOption = False) -> None:
+    """Compile all kernels now (once after installation; a minute)."""
+    import time
+
+    from nepal_flows.cli.output import seconds
+    from nepal_flows.engines.warmup import compile_kernels
+
+    began = time.monotonic()
+    with counter("compiling", quiet=quiet) as progress:
+        compile_kernels(progress=progress)
+    print_lines(f"kernels are compiled ({seconds(time.monotonic() - began)})")
+
+
+__all__ = ["register"]

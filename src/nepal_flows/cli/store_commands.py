@@ -1,0 +1,188 @@
+"""Ask the store: where a campaign stands, what it holds, and take it out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nepal_flows.cli.options import CampaignArgument, JsonOption, QuietOption
+from nepal_flows.cli.output import print_json, print_lines, table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("status")(status)
+    app.command("report")(report)
+    app.add_typer(query_app, name="query")
+
+
+def status(campaign: CampaignArgument = None, *, as_json: JsonOption = False) -> None:
+    """Say where a campaign stands, and what is still missing."""
+    from nepal_flows.cli.locate import is_running, located_campaign
+    from nepal_flows.cli.report_output import status_content, status_lines
+
+    located = located_campaign(campaign)
+    running = is_running(located.directory)
+    if as_json:
+        print_json("status", status_content(located, running=running))
+    else:
+        print_lines(*status_lines(located, running=running))
+
+
+def report(
+    campaign: CampaignArgument = None,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="HTML file; by default report.html in the campaign's folder."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the report of a campaign as one HTML page with figures."""
+    from nepal_flows.cli.locate import is_running, located_campaign
+    from nepal_flows.cli.report_output import write_campaign_report
+
+    located = located_campaign(campaign)
+    path = write_campaign_report(located, out, running=is_running(located.directory))
+    if as_json:
+        print_json("report", {"out": path})
+    else:
+        print_lines(str(path))
+
+
+query_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Answers from the store: labels, ancestry, cost, and documents of any kind.",
+)
+
+LimitOption = Annotated[int, typer.Option("--limit", min=0, help="Most rows; 0 for all.")]
+CampaignOption = Annotated[
+    Path | None,
+    typer.Option("--campaign", "-c", help="Campaign file or folder; by default the one here."),
+]
+
+
+@query_app.command("labels")
+def query_labels(
+    *,
+    campaign: CampaignOption = None,
+    element: Annotated[
+        list[str] | None, typer.Option("--element", help="Holds this element (repeatable).")
+    ] = None,
+    iteration: Annotated[
+        int | None, typer.Option("--iteration", help="Made in this iteration; -1 for seeds.")
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option("--condition", help="Found in this condition.")
+    ] = None,
+    role: Annotated[str | None, typer.Option("--role", help="train or holdout.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Quarantined ones only.")] = False,
+    gamma_min: Annotated[float | None, typer.Option("--gamma-min", help="Smallest grade.")] = None,
+    gamma_max: Annotated[float | None, typer.Option("--gamma-max", help="Largest grade.")] = None,
+    limit: LimitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List labels, by element, iteration, condition, role and grade."""
+    from nepal_flows.cli.locate import located_campaign
+    from nepal_flows.cli.queries import LabelFilter, label_rows
+
+    wanted = LabelFilter(
+        elements=tuple(element or ()),
+        iteration=iteration,
+        condition=condition,
+        role=role,
+        failed=failed,
+        gamma_min=gamma_min,
+        gamma_max=gamma_max,
+    )
+    rows = label_rows(located_campaign(campaign), wanted, limit=limit)
+    if as_json:
+        print_json("query-labels", {"n": len(rows), "labels": rows})
+        return
+    columns = {
+        "label": "key",
+        "it": "iteration",
+        "formula": "formula",
+        "role": "role",
+        "status": "status",
+        "condition": "condition",
+        "step": "step",
+        "gamma": "gamma",
+        "Fmax eV/Å": "force_max_eV_per_A",
+        "s": "wall_s",
+        "reason": "reason",
+    }
+    cells = [
+        [row[name][:12] if name == "key" else row[name] for name in columns.values()]
+        for row in rows
+    ]
+    print_lines(*table(list(columns), cells), f"{len(rows)} labels")
+
+
+@query_app.command("ancestry")
+def query_ancestry(
+    label: Annotated[str, typer.Argument(metavar="LABEL", help="Key of a label, or its start.")],
+    *,
+    campaign: CampaignOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Trace a training frame: parent run, step, grade, model, label inputs, cost."""
+    from nepal_flows.cli.locate import located_campaign
+    from nepal_flows.cli.queries import ancestry
+
+    content = ancestry(located_campaign(campaign), label)
+    if as_json:
+        print_json("query-ancestry", content)
+        return
+    lines = []
+    for section, values in content.items():
+        if values is None:
+            continue
+        lines.append(section)
+        lines += [f"  {name:<22}{value}" for name, value in values.items() if value is not None]
+    print_lines(*lines)
+
+
+@query_app.command("cost")
+def query_cost(*, campaign: CampaignOption = None, as_json: JsonOption = False) -> None:
+    """Sum up elapsed and CPU time, by stage."""
+    from nepal_flows.cli.locate import located_campaign
+    from nepal_flows.cli.queries import cost_rows
+
+    rows = cost_rows(located_campaign(campaign))
+    if as_json:
+        print_json("query-cost", {"stages": rows})
+        return
+    columns = ["stage", "documents", "wall_s", "cpu_s"]
+    print_lines(*table(columns, [[row[name] for name in columns] for row in rows]))
+
+
+@query_app.command("documents")
+def query_documents(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="label, model, exploration, iteration ...")
+    ],
+    *,
+    campaign: CampaignOption = None,
+    where: Annotated[
+        str,
+        typer.Option("--where", help="Criteria as MongoDB takes them, e.g. '{\"iteration\": 2}'"),
+    ] = "{}",
+    fields: Annotated[
+        str | None, typer.Option("--fields", help="Fields to print, with commas between.")
+    ] = None,
+    limit: LimitOption = 0,
+) -> None:
+    """Print documents of any kind as JSON, one a line."""
+    import json
+
+    from nepal_flows.cli.locate import located_campaign
+    from nepal_flows.cli.queries import document_rows
+
+    located = located_campaign(campaign)
+    for row in document_rows(located, kind, where, fields=fields, limit=limit):
+        print(json.dumps(row, ensure_ascii=False))
+
+
+__all__ = ["QuietOption", "register"]
