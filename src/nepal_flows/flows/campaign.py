@@ -48,21 +48,13 @@ class CampaignMaker(StageMaker):
             )
             first, after = [seeds, labels], labels.output.keys
         iteration = IterationMaker(campaign=self.campaign).make(state, after=after)
-        decide = placed(self.decide(state, iteration.output.key), *place)
+        decide = placed(self.decide(iteration.output.key), *place)
         flow = Flow([*first, iteration, decide], name=f"{self.campaign.name} {state.iteration}")
         return routed(flow, self.routes)
 
     @job(config=DECIDING)
-    def decide(self, state: CampaignState, iteration_key: str) -> Response:
-        """Append the next iteration, or the end.
-
-        Parameters
-        ----------
-        state
-            What the iteration was asked to do.
-        iteration_key
-            Key of its IterationDoc.
-        """
+    def decide(self, iteration_key: str) -> Response[dict[str, Any]]:
+        """Append what follows the iteration with this key: the next one, or the end."""
         document = Records.current().load(IterationDoc, iteration_key)
         step = next_step(document, self.campaign)
         following = (

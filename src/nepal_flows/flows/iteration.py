@@ -44,20 +44,18 @@ class IterationMaker(StageMaker):
             placed(explorer.make(state, active_set.output.key, bundle), *place, number)
             for number, bundle in enumerate(explorer.bundles(state.phase))
         ]
+        explorations = [job.output.keys for job in explore]
         select = placed(
-            SelectMaker(campaign=campaign).make(
-                state, active_set.output.key, [job.output.keys for job in explore]
-            ),
-            *place,
+            SelectMaker(campaign=campaign).make(state, active_set.output.key, explorations), *place
         )
         label = placed(LabelMaker(campaign=campaign).make(select.output.key), *place)
         assess = placed(
             AssessMaker(campaign=campaign).make(
-                state, active_set.output.key, select.output.key, label.output
+                state, active_set.output.key, explorations, select.output.key, label.output
             ),
             *place,
         )
-        jobs = [train, active_set, *explore, select, label, assess]
+        jobs: list[Any] = [train, active_set, *explore, select, label, assess]
         return Flow(jobs, output=assess.output, name=f"iteration {state.iteration}")
 
 

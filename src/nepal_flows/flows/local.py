@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nepal_flows.campaign import Campaign
 from nepal_flows.campaign.read import LoadedCampaign, load_campaign
-from nepal_flows.engines.pool import close_shared_pools
+from nepal_flows.engines.pool import close_shared_pool
 from nepal_flows.errors import CampaignError, EngineError, TrainingError
 from nepal_flows.flows.campaign import CampaignMaker
 from nepal_flows.flows.steps import next_step
@@ -122,7 +122,7 @@ def run_campaign(
             records.replace(records.load(CampaignDoc, document.key).model_copy(update=failed))
             raise
         finally:
-            close_shared_pools()
+            close_shared_pool()
         document = records.load(CampaignDoc, document.key)
         waiting = None if document.end_state else waiting_selection(records, document.key)
         return CampaignRun(document, records, folder, waiting)
@@ -215,9 +215,7 @@ def register_campaign(records: Records, loaded: LoadedCampaign) -> CampaignDoc:
     )
     if previous is not None:
         kept = ("created_at", "final_model_key", "final_active_set_key", "n_iterations")
-        document = document.model_copy(
-            update={name: getattr(previous, name) for name in kept}
-        )
+        document = document.model_copy(update={name: getattr(previous, name) for name in kept})
     records.replace(document)
     return document
 

@@ -21,7 +21,7 @@ def routed(flow: Flow, routes: Mapping[str, str]) -> Flow:
         Worker by job name (``_fworker`` of FireWorks, ``worker`` of jobflow-remote). A job whose
         name is not listed runs wherever there is room.
     """
-    for job, _ in flow.iterflow():
+    for job, _ in flow.iterflow():  # type: ignore[no-untyped-call]
         worker = routes.get(job.name)
         if worker is not None:
             config = {"manager_config": {"_fworker": worker, "worker": worker}}

@@ -1,0 +1,27 @@
+"""One Maker a stage: read, call one function of a lower layer, build one document."""
+
+from nepal_flows.jobs.active_set import ActiveSetMaker
+from nepal_flows.jobs.assess import AssessMaker
+from nepal_flows.jobs.close import CloseMaker
+from nepal_flows.jobs.explore import ExploreMaker
+from nepal_flows.jobs.label import LabelMaker
+from nepal_flows.jobs.seed import SeedMaker
+from nepal_flows.jobs.select import SelectMaker
+from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker
+from nepal_flows.jobs.train import TrainMaker
+from nepal_flows.jobs.validate import ValidateMaker
+
+__all__ = [
+    "DECIDING",
+    "STAGE",
+    "ActiveSetMaker",
+    "AssessMaker",
+    "CloseMaker",
+    "ExploreMaker",
+    "LabelMaker",
+    "SeedMaker",
+    "SelectMaker",
+    "StageMaker",
+    "TrainMaker",
+    "ValidateMaker",
+]

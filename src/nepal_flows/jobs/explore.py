@@ -138,14 +138,12 @@ class ExploreMaker(StageMaker):
                 structure=self._start(structures, run, state.phase),
                 protocol=self._protocol(run.condition, state.phase),
                 seed=run.seed,
-                options=self._options(structures, state.phase),
+                options=self._options(structures),
             )
             for run in runs
         ]
 
-    def _start(
-        self, structures: Sequence[Structure], run: PlannedRun, phase: Phase
-    ) -> Structure:
+    def _start(self, structures: Sequence[Structure], run: PlannedRun, phase: Phase) -> Structure:
         confirming = phase == "confirmation"
         return starting_structure(
             self.campaign,
@@ -167,7 +165,7 @@ class ExploreMaker(StageMaker):
             for stage in condition.stages
         )
 
-    def _options(self, structures: Sequence[Structure], phase: Phase) -> dict[str, Any]:
+    def _options(self, structures: Sequence[Structure]) -> dict[str, Any]:
         section = self.campaign.exploration
         gate = PhysicsGate(
             min_distances=gate_distances(section.gate, structures, campaign=self.campaign),
@@ -226,7 +224,7 @@ class ExploreMaker(StageMaker):
             n_windows=windows.n_windows,
             n_exceeded_windows=windows.n_exceeded,
             gamma_low=gamma_low,
-            gamma_max=md.gamma_max,
+            gamma_max=md.gamma_max if md.n_checks else 0.0,
             gamma_quantiles=_quantiles(gamma),
             gamma_max_by_element=md.gamma_max_by_element,
             candidates=_packed(records, md.candidates),

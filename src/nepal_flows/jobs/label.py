@@ -14,7 +14,7 @@ from nepal_flows.io.frames import unpack_frames
 from nepal_flows.jobs.labeler import labeler_of
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker, starting_structures
-from nepal_flows.labelers import LabelGate, LabelOutcome, label_document, label_structures
+from nepal_flows.labelers import LabelOutcome, build_gate, label_document, label_structures
 from nepal_flows.records import Records, derived_uuid, label_key, settings_key
 from nepal_flows.schemas import (
     Ancestry,
@@ -112,9 +112,7 @@ class LabelMaker(StageMaker):
         structures = unpack_frames(records.blobs.get(selection.frames)).structures
         keys = [label_key(selection.selected[i].structure_key, settings) for i in frames]
         missing = [
-            i
-            for i, key in zip(frames, keys, strict=True)
-            if records.find(LabelDoc, key) is None
+            i for i, key in zip(frames, keys, strict=True) if records.find(LabelDoc, key) is None
         ]
         self._make_labels(records, selection, labeler, missing, structures, len(frames))
         return self._checked(records, keys)
@@ -147,7 +145,9 @@ class LabelMaker(StageMaker):
                 )
             )
             done += 1
-            report_progress("label", done, n_wanted, f"failed: {outcome.reason}" if outcome.reason else "")
+            report_progress(
+                "label", done, n_wanted, f"failed: {outcome.reason}" if outcome.reason else ""
+            )
 
         label_structures(
             labeler,
@@ -155,10 +155,7 @@ class LabelMaker(StageMaker):
             pool=shared_pool(self.campaign.resources.workers, preload=_PRELOAD),
             time_limit_s=section.time_limit_s,
             retries=section.retries,
-            gate=LabelGate(
-                max_net_force=section.max_net_force_eV_per_A or labeler.max_net_force,
-                max_force=section.max_force_eV_per_A,
-            ),
+            gate=build_gate(section),
             scratch=Path.cwd() / "scratch",
             on_done=store,
         )

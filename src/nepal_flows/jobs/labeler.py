@@ -1,11 +1,12 @@
-"""From the campaign file's labels section to a labeler."""
+"""The labeler of a campaign on this site, and the key of its physics."""
 
 from collections.abc import Sequence
 
-from nepal_flows.campaign import AseLabels, Campaign
+from nepal_flows.campaign import Campaign
 from nepal_flows.core.structure import Structure
-from nepal_flows.labelers import AseLabeler, Labeler
+from nepal_flows.labelers import Labeler, build_labeler
 from nepal_flows.records import settings_key
+from nepal_flows.settings import read_settings
 
 
 def labeler_of(campaign: Campaign, structures: Sequence[Structure]) -> Labeler:
@@ -17,11 +18,18 @@ def labeler_of(campaign: Campaign, structures: Sequence[Structure]) -> Labeler:
         The campaign.
     structures
         Its starting structures; the first is the primitive cell of folded k-point grids.
+
+    Raises
+    ------
+    CampaignError
+        If there is no such calculator, or it cannot be built.
     """
-    section = campaign.labels
-    if isinstance(section, AseLabels):
-        return AseLabeler(calculator=section.calculator, arguments=section.arguments)
-    raise AssertionError(section)
+    return build_labeler(
+        campaign.labels,
+        primitive=structures[0],
+        elements=list(campaign.model.elements),
+        settings=read_settings(),
+    )
 
 
 def label_settings_key(campaign: Campaign, structures: Sequence[Structure]) -> str:

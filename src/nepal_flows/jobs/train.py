@@ -118,7 +118,7 @@ class TrainMaker(StageMaker):
         fixed = self.campaign.training.reference_energies
         result = train_model(
             frames,
-            nep_input_of(self.campaign).architecture(),
+            nep_input_of(self.campaign).architecture,
             fit.settings,
             initial=None if fit.parent is None else _model(records, fit.parent),
             reference_energies=None if fixed == "fit" else fixed,
@@ -137,9 +137,7 @@ class TrainMaker(StageMaker):
             iteration=state.iteration,
             model_sha256=model_sha256(text),
             model=records.blobs.put(text.encode(), "nep.txt"),
-            nep_in=records.blobs.put(
-                format_nep_in(nep_input_of(self.campaign)).encode(), "nep.in"
-            ),
+            nep_in=records.blobs.put(format_nep_in(nep_input_of(self.campaign)).encode(), "nep.in"),
             history=records.blobs.put(_history(result), "loss.out"),
             dataset=records.blobs.put(pack_frames(frames), "frames.npz"),
             dataset_key=dataset.key,
@@ -154,9 +152,7 @@ class TrainMaker(StageMaker):
             parent_model_sha256=fit.parent.model_sha256 if fit.parent else None,
             reference_energies_eV=dict(references),
             training_errors=errors_of(model, frames, references),
-            training_errors_by_condition=errors_by_condition(
-                model, frames, conditions, references
-            ),
+            training_errors_by_condition=errors_by_condition(model, frames, conditions, references),
             best_step=result.best_step,
             cost=watch.cost(),
         )

@@ -81,7 +81,7 @@ class AseLabeler(MSONable):
         LabelError
             If it does not know an element.
         """
-        self._build()
+        self.calculator_object()
         known = _KNOWN_ELEMENTS.get(self.calculator.lower())
         unknown = [symbol for symbol in elements if known is not None and symbol not in known]
         if unknown and known is not None:
@@ -98,13 +98,20 @@ class AseLabeler(MSONable):
         helpers: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> RawLabel:
         """Return the label of a structure; see ``Labeler.label``."""
-        calculator = self._build()
+        calculator = self.calculator_object()
         if hasattr(calculator, "directory"):
             calculator.directory = directory
         raw = evaluated(structure, calculator)
         return RawLabel(raw.energy, raw.forces, raw.virial, raw.info, f"ase {ase.__version__}")
 
-    def _build(self) -> Any:
+    def calculator_object(self) -> Any:
+        """Return the calculator, built from its arguments.
+
+        Raises
+        ------
+        CampaignError
+            If it cannot be built from them.
+        """
         kind = calculator_class(self.calculator)
         try:
             return kind(**self.arguments)

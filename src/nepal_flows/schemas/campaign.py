@@ -30,6 +30,7 @@ class ConditionVerdict(Part):
     is_clean: bool
     reasons: list[str] = Field(default_factory=list, description="Why it is not clean.")
     n_runs: int
+    n_stopped_runs: int = Field(0, description="... ended by the physics gate or a crash.")
     requested_steps: int
     finished_steps: int
     n_checks: int
@@ -132,7 +133,10 @@ class ValidationDoc(Document):
     seed: int
     errors: Errors
     errors_by_condition: dict[str, Errors]
-    parity: BlobRef | None = Field(None, description="Frames with both forces (frames.npz).")
+    limits_meV_per_A: dict[str, float] = Field(
+        default_factory=dict, description="Force errors that count as reached, and of `all`."
+    )
+    parity: BlobRef | None = Field(None, description="The teacher's frames (frames.npz).")
     cost: Cost = Field(default_factory=Cost)
 
 

@@ -1,0 +1,285 @@
+"""The verdict on an iteration: what was clean, how wrong the model was, what is missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jobflow import job
+
+from nepal_flows.campaign import Campaign
+from nepal_flows.core.calibration import GradeErrorTable, grade_error_table
+from nepal_flows.core.convergence import ConvergenceRules, judge_campaign
+from nepal_flows.core.extrapolation import structure_grades
+from nepal_flows.core.nep.potential import predict_many
+from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.io.asi import unpack_active_set
+from nepal_flows.io.nep_txt import read_nep_txt
+from nepal_flows.jobs.dataset import Dataset, Entry, campaign_dataset, labelled_frames
+from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
+from nepal_flows.jobs.progress import report_progress
+from nepal_flows.jobs.rounds import condition_verdicts, round_record, stored_round
+from nepal_flows.jobs.stage import STAGE, StageMaker
+from nepal_flows.jobs.timing import Stopwatch, total_cost
+from nepal_flows.records import Records
+from nepal_flows.schemas import (
+    ActiveSetDoc,
+    Batch,
+    Calibration,
+    CalibrationBin,
+    CampaignState,
+    Certificate,
+    Cost,
+    Errors,
+    ExplorationDoc,
+    IterationDoc,
+    LabelDoc,
+    SelectionDoc,
+    TrainingDoc,
+)
+
+_TO_MEV = 1000.0
+
+NOT_COVERED = (
+    "Conditions, compositions and cell shapes that the campaign file does not name.",
+    "Cells larger than those of the confirmation round, and longer runs.",
+    "The error of the labels themselves against experiment.",
+)
+"""What no certificate says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Labelled frames that a model had not seen, with its grades and errors.
+
+    Attributes
+    ----------
+    all, by_condition
+        Errors of all of them, and condition by condition.
+    table
+        Grade against true error of their atoms; None without frames.
+    """
+
+    all: Errors | None
+    by_condition: dict[str, Errors]
+    table: GradeErrorTable | None
+
+
+@dataclass
+class AssessMaker(StageMaker):
+    """Judge an iteration; a clean confirmation writes the certificate."""
+
+    name: str = "assess"
+
+    @job(config=STAGE, output_schema=IterationDoc)
+    def make(
+        self,
+        state: CampaignState,
+        active_set_key: str,
+        exploration_keys: list[list[str]],
+        selection_key: str,
+        labels: Batch,
+    ) -> IterationDoc:
+        """Return the verdict on an iteration.
+
+        Parameters
+        ----------
+        state
+            Which campaign, iteration and phase.
+        active_set_key, exploration_keys, selection_key, labels
+            What the iteration made.
+        """
+        records = Records.current()
+        key = f"{state.campaign_id}/iteration/{state.iteration}"
+        found = records.find(IterationDoc, key)
+        if found is not None:
+            return found
+        watch = Stopwatch()
+        report_progress("assess", 0, 1)
+        grader = records.load(ActiveSetDoc, active_set_key)
+        training = next(records.query(TrainingDoc, {"model_sha256": grader.model_sha256}))
+        runs = [records.load(ExplorationDoc, k) for bundle in exploration_keys for k in bundle]
+        selection = records.load(SelectionDoc, selection_key)
+        dataset = campaign_dataset(records, state.campaign_id, self.campaign)
+        new = [entry for entry in (*dataset.train, *dataset.holdout) if _is_new(entry, state)]
+        seen = _seen(records, training, grader, new, self.campaign.exploration.gamma_low)
+        holdout = _holdout_errors(records, training, dataset)
+        this_round = round_record(
+            state.phase, runs, grader.coverage, training, seen.by_condition, holdout, len(new)
+        )
+        earlier = [
+            stored_round(document)
+            for document in records.query(
+                IterationDoc, {"campaign_id": state.campaign_id}, sort={"iteration": 1}
+            )
+            if (document.iteration or 0) < state.iteration
+        ]
+        judgement = judge_campaign([*earlier, this_round], rules_of(self.campaign))
+        verdicts = condition_verdicts(
+            runs, judgement.conditions, seen.by_condition, training.training_errors_by_condition
+        )
+        calibration = _calibration(seen.table)
+        certificate = None
+        if judgement.next_step == "converged":
+            certificate = Certificate(
+                model_sha256=training.model_sha256,
+                gamma_low=self.campaign.exploration.gamma_low,
+                conditions=verdicts,
+                coverage=grader.coverage,
+                calibration=calibration,
+                training_errors=training.training_errors,
+                holdout_errors=holdout,
+                largest_error_called_safe_meV_per_A=(
+                    calibration.largest_error_called_safe_meV_per_A if calibration else None
+                ),
+                not_covered=list(NOT_COVERED),
+            )
+        costs = _costs(records, training, grader, runs, selection, labels, watch.cost())
+        before = _core_hours_before(records, state)
+        document = IterationDoc(
+            key=key,
+            campaign_id=state.campaign_id,
+            iteration=state.iteration,
+            phase=state.phase,
+            model_key=training.key,
+            model_sha256=training.model_sha256,
+            active_set_key=active_set_key,
+            exploration_keys=[run.key for run in runs],
+            selection_key=selection_key,
+            label_keys=labels.keys,
+            n_labels_total=dataset.n_labels,
+            n_labels_training=len(dataset.train),
+            n_labels_holdout=len(dataset.holdout),
+            n_labels_failed=len(dataset.quarantined),
+            n_atoms_labelled=sum(e.label.n_atoms for e in (*dataset.train, *dataset.holdout)),
+            conditions=verdicts,
+            coverage=grader.coverage,
+            training_errors=training.training_errors,
+            new_label_errors=seen.all,
+            holdout_errors=holdout,
+            calibration=calibration,
+            checks=judgement.checks,
+            reasons=list(judgement.reasons),
+            is_clean=judgement.is_clean,
+            n_clean_rounds=judgement.n_clean_rounds,
+            is_ready_for_confirmation=judgement.next_step == "confirm",
+            is_stalled=judgement.next_step == "stalled",
+            certificate=certificate,
+            costs=costs,
+            core_hours_total=before + total_cost(list(costs.values())).cpu_s / 3600.0,
+        )
+        report_progress("assess", 1, 1, _note(document))
+        return records.put(document)
+
+
+def rules_of(campaign: Campaign) -> ConvergenceRules:
+    """Return the limits of convergence that a campaign file asks for."""
+    section = campaign.convergence
+    return ConvergenceRules(
+        allowance=section.exceedance,
+        extreme_allowance=section.exceedance_extreme,
+        n_clean_rounds=section.clean_rounds,
+        largest_error_ratio=section.new_label_error_ratio,
+        largest_holdout_change=section.holdout_change,
+        n_stalled_rounds=section.stall_rounds,
+    )
+
+
+def _is_new(entry: Entry, state: CampaignState) -> bool:
+    return entry.iteration == state.iteration
+
+
+def _seen(
+    records: Records,
+    training: TrainingDoc,
+    grader: ActiveSetDoc,
+    entries: Sequence[Entry],
+    gamma_low: float,
+) -> Seen:
+    if not entries:
+        return Seen(None, {}, None)
+    model = read_nep_txt(records.blobs.get(training.model).decode())
+    active_set = unpack_active_set(records.blobs.get(grader.active_set))
+    frames = labelled_frames(records, tuple(entries))
+    structures = [frame.structure for frame in frames]
+    predictions = predict_many(model, structures)
+    grades = [structure_grades(active_set, projection_factors(model, s)) for s in structures]
+    errors = [p.forces - frame.forces for p, frame in zip(predictions, frames, strict=True)]
+    references = training.reference_energies_eV
+    return Seen(
+        all=errors_of(model, frames, references),
+        by_condition=errors_by_condition(
+            model, frames, [entry.chosen.condition for entry in entries], references
+        ),
+        table=grade_error_table(
+            np.concatenate(grades), np.concatenate(errors), gamma_low=gamma_low
+        ),
+    )
+
+
+def _holdout_errors(records: Records, training: TrainingDoc, dataset: Dataset) -> Errors | None:
+    if not dataset.holdout:
+        return None
+    model = read_nep_txt(records.blobs.get(training.model).decode())
+    frames = labelled_frames(records, dataset.holdout)
+    return errors_of(model, frames, training.reference_energies_eV)
+
+
+def _calibration(table: GradeErrorTable | None) -> Calibration | None:
+    if table is None:
+        return None
+    largest = table.largest_error_called_safe
+    return Calibration(
+        bins=[
+            CalibrationBin(
+                gamma_from=row.gamma_from,
+                gamma_to=row.gamma_to if np.isfinite(row.gamma_to) else None,
+                n_atoms=row.n_atoms,
+                force_rmse_meV_per_A=_TO_MEV * row.rmse,
+                force_p99_meV_per_A=_TO_MEV * row.p99,
+                force_max_meV_per_A=_TO_MEV * row.largest,
+            )
+            for row in table.bins
+        ],
+        n_atoms=table.n_atoms,
+        share_called_safe=table.n_called_safe / table.n_atoms if table.n_atoms else None,
+        largest_error_called_safe_meV_per_A=None if largest is None else _TO_MEV * largest,
+        spearman=table.spearman,
+    )
+
+
+def _costs(
+    records: Records,
+    training: TrainingDoc,
+    grader: ActiveSetDoc,
+    runs: Sequence[ExplorationDoc],
+    selection: SelectionDoc,
+    labels: Batch,
+    assessing: Cost,
+) -> dict[str, Cost]:
+    made = [records.load(LabelDoc, key) for key in labels.keys]
+    iteration = selection.iteration
+    return {
+        "train": training.cost if training.iteration == iteration else Cost(),
+        "active set": grader.cost if grader.iteration == iteration else Cost(),
+        "explore": total_cost([run.cost for run in runs]),
+        "select": selection.cost,
+        "label": total_cost([label.cost for label in made]),
+        "assess": assessing,
+    }
+
+
+def _core_hours_before(records: Records, state: CampaignState) -> float:
+    if state.previous_iteration_key is None:
+        return 0.0
+    return records.load(IterationDoc, state.previous_iteration_key).core_hours_total
+
+
+def _note(document: IterationDoc) -> str:
+    clean = sum(verdict.is_clean for verdict in document.conditions)
+    note = f"{clean} of {len(document.conditions)} conditions clean"
+    if document.holdout_errors is not None:
+        note += f", hold-out {document.holdout_errors.force_rmse_meV_per_A:.1f} meV/Å"
+    return note
+
+
+__all__ = ["NOT_COVERED", "AssessMaker", "rules_of"]
