@@ -20,7 +20,7 @@ from nepal_flows.core.neighbours import neighbour_list, pair_vectors
 from nepal_flows.core.nep.basis import harmonics, radial_basis
 from nepal_flows.core.nep.model import NepArchitecture
 from nepal_flows.core.nep.training.lanes import N_LANES, aligned_zeros
-from nepal_flows.core.nep.training.layout import Sizes, sizes_of
+from nepal_flows.core.nep.training.layout import sizes_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import ModelError, StructureError
 from nepal_flows.typing import AnyArray, FloatArray

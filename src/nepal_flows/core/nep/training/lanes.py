@@ -29,7 +29,7 @@ N_LANES = 16
 _INT32 = ir.IntType(32)
 
 
-class Lanes(types.Type):  # type: ignore[misc]
+class Lanes(types.Type):
     """The numba type of a vector of :data:`N_LANES` floats."""
 
     def __init__(self, dtype: Any) -> None:
@@ -38,7 +38,7 @@ class Lanes(types.Type):  # type: ignore[misc]
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Lanes) -> None:
         element = manager.lookup(lanes.dtype).get_value_type()
         super().__init__(manager, lanes, ir.VectorType(element, N_LANES))
@@ -48,7 +48,7 @@ def _define_operator(function: Callable[..., Any], instruction: str) -> None:
     """Make an arithmetic operator work on two vectors; products and sums may be fused."""
 
     @infer_global(function)
-    class _Typing(AbstractTemplate):  # type: ignore[misc]
+    class _Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:  # noqa: ARG002
             if len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]:
                 return signature(args[0], *args)
@@ -63,6 +63,11 @@ _define_operator(operator.add, "fadd")
 _define_operator(operator.sub, "fsub")
 _define_operator(operator.mul, "fmul")
 _define_operator(operator.truediv, "fdiv")
+
+
+def _intrinsic(function: Callable[..., Any]) -> Any:
+    """Make a function of compiled code from one that writes its LLVM instructions."""
+    return intrinsic(function)
 
 
 def _element_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -89,31 +94,31 @@ def _broadcast(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(first, undefined, mask)
 
 
-@intrinsic  # type: ignore[misc]
+@_intrinsic
 def load(typingctx: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
     """Return ``array[index : index + N_LANES]``."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = context.get_value_type(sig.return_type)
-        pointer = _vector_pointer(context, builder, sig.args[0], *args, vector)
+        pointer = _vector_pointer(context, builder, sig.args[0], args[0], args[1], vector)
         return builder.load(pointer, align=_alignment(sig.args[0]))
 
     return Lanes(array.dtype)(array, types.intp), code
 
 
-@intrinsic  # type: ignore[misc]
+@_intrinsic
 def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
     """Write the vector to ``array[index : index + N_LANES]``."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _vector_pointer(context, builder, sig.args[0], *args[:2], args[2].type)
+        pointer = _vector_pointer(context, builder, sig.args[0], args[0], args[1], args[2].type)
         builder.store(args[2], pointer, align=_alignment(sig.args[0]))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), code
 
 
-@intrinsic  # type: ignore[misc]
+@_intrinsic
 def spread(typingctx: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
     """Return a vector of ``array[index]`` repeated."""
 
@@ -124,7 +129,7 @@ def spread(typingctx: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
     return Lanes(array.dtype)(array, types.intp), code
 
 
-@intrinsic  # type: ignore[misc]
+@_intrinsic
 def filled(typingctx: Any, array: Any, value: Any) -> Any:  # noqa: ARG001
     """Return a vector of ``value`` repeated, in the precision of ``array``."""
 
@@ -135,15 +140,14 @@ def filled(typingctx: Any, array: Any, value: Any) -> Any:  # noqa: ARG001
     return Lanes(array.dtype)(array, value), code
 
 
-@intrinsic  # type: ignore[misc]
+@_intrinsic
 def gather(typingctx: Any, array: Any, offset: Any, indices: Any, start: Any) -> Any:  # noqa: ARG001
     """Return ``array[offset + indices[start : start + N_LANES]]``."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = context.get_value_type(sig.return_type)
-        element = vector.element
         index_vector = ir.VectorType(context.get_value_type(sig.args[2].dtype), N_LANES)
-        pointer = _vector_pointer(context, builder, sig.args[2], *args[2:], index_vector)
+        pointer = _vector_pointer(context, builder, sig.args[2], args[2], args[3], index_vector)
         positions = builder.load(pointer, align=_alignment(sig.args[2]))
         base = _element_pointer(context, builder, sig.args[0], *args[:2])
         value = ir.Constant(vector, ir.Undefined)
@@ -151,13 +155,12 @@ def gather(typingctx: Any, array: Any, offset: Any, indices: Any, start: Any) ->
             where = ir.Constant(_INT32, lane)
             item = builder.gep(base, [builder.extract_element(positions, where)])
             value = builder.insert_element(value, builder.load(item), where)
-        del element
         return value
 
     return Lanes(array.dtype)(array, types.intp, indices, types.intp), code
 
 
-@intrinsic  # type: ignore[misc]
+@_intrinsic
 def lane_sum(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
     """Return the sum over the lanes, in a fixed tree order."""
 
@@ -177,8 +180,8 @@ def lane_sum(typingctx: Any, value: Any) -> Any:  # noqa: ARG001
 
 def _fold(builder: Any, left: Any, right: Any, width: int) -> Any:
     """Interleave the lane sums of two vectors: half as many partial sums of each."""
-    even = [lane for lane in range(0, 2 * width, 2)]
-    odd = [lane for lane in range(1, 2 * width, 2)]
+    even = list(range(0, 2 * width, 2))
+    odd = list(range(1, 2 * width, 2))
     masks = [ir.Constant(ir.VectorType(_INT32, width), picks) for picks in (even, odd)]
     return builder.fadd(*(builder.shuffle_vector(left, right, mask) for mask in masks))
 
@@ -195,7 +198,7 @@ def _halve(builder: Any, value: Any) -> Any:
     return builder.fadd(*halves)
 
 
-@intrinsic  # type: ignore[misc]
+@_intrinsic
 def add_lane_sums(
     typingctx: Any,  # noqa: ARG001
     array: Any,
@@ -208,10 +211,9 @@ def add_lane_sums(
     """Add the lane sums of four vectors to ``array[index : index + 4]``."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        quarter = [_halve(builder, _halve(builder, value)) for value in args[2:]]
-        pairs = [_fold(builder, *quarter[:2], 4), _fold(builder, *quarter[2:], 4)]
-        sums = _fold(builder, *pairs, 4)
-        pointer = _vector_pointer(context, builder, sig.args[0], *args[:2], sums.type)
+        a, b, c, d = (_halve(builder, _halve(builder, value)) for value in args[2:])
+        sums = _fold(builder, _fold(builder, a, b, 4), _fold(builder, c, d, 4), 4)
+        pointer = _vector_pointer(context, builder, sig.args[0], args[0], args[1], sums.type)
         size = _alignment(sig.args[0])
         before = builder.load(pointer, align=size)
         builder.store(builder.fadd(before, sums), pointer, align=size)
@@ -220,7 +222,7 @@ def add_lane_sums(
     return types.void(array, types.intp, first, second, third, fourth), code
 
 
-@intrinsic  # type: ignore[misc]
+@_intrinsic
 def clamp(typingctx: Any, value: Any, lower: Any, upper: Any) -> Any:  # noqa: ARG001
     """Return the vector with its lanes kept between two vectors of bounds."""
 

@@ -1,0 +1,429 @@
+r"""Second pass of training: the exact gradient of any function of energies, forces and virials.
+
+With the slopes dL/dE, dL/dF and dL/dW of the loss,
+
+.. math:: \lambda_{ij} = \frac{dL}{dF_i} - \frac{dL}{dF_j} - \frac{dL}{dW} r_{ij}
+
+is carried to the tangent (R', A') of every atom's sums over neighbours: the adjoint of the first
+pass. The gradient of :math:`\sum_i (dL/dE)\, E_i + dE_i/d(R, A) \cdot (R', A')_i` with the
+tangents held fixed, taken in closed form, is that of L with respect to every parameter.
+
+Sums over at most some 64 atoms are in the precision of the arrays, longer ones in float64.
+"""
+
+import numba
+
+from nepal_flows.core.nep.training.features import ANGULAR_CHANNELS, RADIAL_CHANNELS
+from nepal_flows.core.nep.training.lanes import (
+    N_LANES,
+    add_lane_sums,
+    filled,
+    gather,
+    lane_sum,
+    load,
+    spread,
+    store,
+)
+from nepal_flows.core.nep.training.layout import move_gradient
+from nepal_flows.core.nep.training.vectors import (
+    curvature_222,
+    fill_chebyshev,
+    fill_harmonics,
+    fill_harmonics_tangent,
+    gradient_222,
+)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def pair_tangents(  # type: ignore[no-untyped-def]
+    features,
+    sizes,
+    tables,
+    network,
+    saved,
+    scratch,
+    gradient,
+    first,
+    last,
+    place,
+    block_place,
+    force_slopes,
+    force_at,
+    virial_slopes,
+    virial_at,
+):
+    """Carry dL/dF and dL/dW to the tangents of the sums over neighbours.
+
+    Leaves the tangents of the radial descriptors in ``saved.q_tangent``; those of the angular
+    sums *replace* ``saved.sums_slope``, which is not needed any more. Adds the part of the
+    gradient with respect to c that holds the tangents of R and A.
+    """
+    z = sizes
+    h_pad = z.harmonics_pad
+    n_atoms = last - first
+    row = (z.n_radial + N_LANES - 1) // N_LANES * N_LANES
+    lam, tangent = scratch.pair, scratch.tangent
+    zero = filled(lam, 0.0)
+    g_xx, g_yy = spread(virial_slopes, virial_at), spread(virial_slopes, virial_at + 1)
+    g_zz, g_xy = spread(virial_slopes, virial_at + 2), spread(virial_slopes, virial_at + 3)
+    g_yz, g_zx = spread(virial_slopes, virial_at + 4), spread(virial_slopes, virial_at + 5)
+    radial_sums = scratch.slot[2 * ((z.k_radial + N_LANES) // N_LANES * N_LANES) :]
+    angular_first = features.angular_start[features.slot_start[first]]
+    for i in range(first, last):
+        t = features.atom_type[i]
+        b = place + i - first
+        s_at = b * z.n_angular * h_pad
+        ax = spread(force_slopes, force_at + i - first)
+        ay = spread(force_slopes, force_at + i - first + n_atoms)
+        az = spread(force_slopes, force_at + i - first + 2 * n_atoms)
+        for block in range(0, z.descriptors_pad, N_LANES):
+            store(saved.q_tangent, b * z.descriptors_pad + block, zero)
+        n_blocks = 0
+        for slot in range(features.slot_start[i], features.slot_start[i + 1]):
+            pair = t * z.n_types + features.slot_type[slot]
+            n_angular = features.angular_start[slot + 1] - features.angular_start[slot]
+            for k in range(z.k_radial):
+                store(radial_sums, k * N_LANES, zero)
+            for block in range(features.radial_start[slot], features.radial_start[slot + 1]):
+                at = block * RADIAL_CHANNELS * N_LANES
+                ux = load(features.radial_pairs, at)
+                uy = load(features.radial_pairs, at + N_LANES)
+                uz = load(features.radial_pairs, at + 2 * N_LANES)
+                r = load(features.radial_pairs, at + 3 * N_LANES)
+                rx, ry, rz = r * ux, r * uy, r * uz
+                lx = ax - gather(force_slopes, force_at, features.neighbours, block * N_LANES)
+                ly = ay - gather(
+                    force_slopes, force_at + n_atoms, features.neighbours, block * N_LANES
+                )
+                lz = az - gather(
+                    force_slopes, force_at + 2 * n_atoms, features.neighbours, block * N_LANES
+                )
+                lx = lx - (g_xx * rx + g_zx * rz)
+                ly = ly - (g_yy * ry + g_xy * rx)
+                lz = lz - (g_zz * rz + g_yz * ry)
+                along = lx * ux + ly * uy + lz * uz
+
+                # Tangent of R.
+                x = load(features.radial_pairs, at + 4 * N_LANES)
+                one = filled(lam, 1.0)
+                double = x + x
+                t_before, t_now = one, x
+                u_before, u_now = zero, one
+                sloped = load(features.radial_pairs, at + 5 * N_LANES) * along
+                weighted = load(features.radial_pairs, at + 6 * N_LANES) * along
+                store(radial_sums, 0, load(radial_sums, 0) + weighted + weighted)
+                for k in range(1, z.k_radial):
+                    value = weighted * (t_now + one) + sloped * filled(lam, k) * u_now
+                    store(radial_sums, k * N_LANES, load(radial_sums, k * N_LANES) + value)
+                    t_after = double * t_now - t_before
+                    u_after = double * u_now - u_before
+                    t_before, t_now = t_now, t_after
+                    u_before, u_now = u_now, u_after
+
+                offset = block - features.radial_start[slot]
+                if offset >= n_angular:
+                    continue
+                # Harmonics and their change.
+                block_index = features.angular_start[slot] + offset
+                at = block_index * ANGULAR_CHANNELS * N_LANES
+                save_at = (block_place + block_index - angular_first) * z.n_angular * N_LANES
+                inverse_r = load(features.angular_pairs, at + 4 * N_LANES)
+                out = n_blocks * h_pad
+                fill_harmonics(ux, uy, uz, z, tables, scratch, out)
+                fill_harmonics_tangent(
+                    (lx - along * ux) * inverse_r,
+                    (ly - along * uy) * inverse_r,
+                    (lz - along * uz) * inverse_r,
+                    z,
+                    tables,
+                    scratch,
+                    out,
+                )
+                # dE/ds . dA'/dc: lanes are summed when the gradient is moved.
+                fill_chebyshev(load(features.angular_pairs, at), z.k_angular, scratch)
+                half_fc = load(features.angular_pairs, at + N_LANES)
+                half_fc_dx = load(features.angular_pairs, at + 2 * N_LANES) * along
+                half_dfc = load(features.angular_pairs, at + 3 * N_LANES) * along
+                for n in range(z.n_angular):
+                    value = zero
+                    for m in range(z.n_harmonics):
+                        value = value + spread(saved.sums_slope, s_at + n * h_pad + m) * load(
+                            scratch.harmonics_tangent, (out + m) * N_LANES
+                        )
+                    contracted = load(saved.contracted, save_at + n * N_LANES)
+                    weighted = half_fc * value + half_dfc * contracted
+                    sloped = half_fc_dx * contracted
+                    c_at = ((pair * z.n_angular + n) * z.k_angular) * N_LANES
+                    for k in range(z.k_angular):
+                        value = load(gradient.c_angular, c_at + k * N_LANES)
+                        value = value + weighted * load(scratch.chebyshev, k * N_LANES)
+                        value = value + sloped * load(scratch.chebyshev_slope, k * N_LANES)
+                        store(gradient.c_angular, c_at + k * N_LANES, value)
+                    to = (n_blocks * z.n_angular + n) * 2 * N_LANES
+                    store(scratch.block_radial, to, load(saved.radial, save_at + n * N_LANES))
+                    store(
+                        scratch.block_radial,
+                        to + N_LANES,
+                        load(saved.radial_slope, save_at + n * N_LANES) * along,
+                    )
+                n_blocks += 1
+
+            # Tangent of the radial descriptors, and dE/dq . dR'/dc.
+            for k in range(z.k_radial):
+                scratch.slot[k] = lane_sum(load(radial_sums, k * N_LANES))
+            q_at = b * z.descriptors_pad
+            for block in range(0, row, N_LANES):
+                slopes = load(saved.q_slope, q_at + block)
+                value = load(saved.q_tangent, q_at + block)
+                for k in range(z.k_radial):
+                    c_at = (pair * z.k_radial + k) * row + block
+                    change = spread(scratch.slot, k)
+                    value = value + change * load(network.c_radial_columns, c_at)
+                    store(
+                        gradient.c_radial_columns,
+                        c_at,
+                        load(gradient.c_radial_columns, c_at) + change * slopes,
+                    )
+                store(saved.q_tangent, q_at + block, value)
+
+        # Tangent of s, over all blocks of the atom.
+        for index in range(0, z.n_angular * h_pad, N_LANES):
+            store(tangent, index, zero)
+        for n in range(z.n_angular):
+            for m in range(0, z.n_harmonics, 4):
+                first_sum, second_sum, third_sum, fourth_sum = zero, zero, zero, zero
+                for block in range(n_blocks):
+                    g = load(scratch.block_radial, (block * z.n_angular + n) * 2 * N_LANES)
+                    dg = load(scratch.block_radial, ((block * z.n_angular + n) * 2 + 1) * N_LANES)
+                    at = (block * h_pad + m) * N_LANES
+                    first_sum = (
+                        first_sum
+                        + g * load(scratch.harmonics_tangent, at)
+                        + dg * load(scratch.harmonics, at)
+                    )
+                    at += N_LANES
+                    second_sum = (
+                        second_sum
+                        + g * load(scratch.harmonics_tangent, at)
+                        + dg * load(scratch.harmonics, at)
+                    )
+                    at += N_LANES
+                    third_sum = (
+                        third_sum
+                        + g * load(scratch.harmonics_tangent, at)
+                        + dg * load(scratch.harmonics, at)
+                    )
+                    at += N_LANES
+                    fourth_sum = (
+                        fourth_sum
+                        + g * load(scratch.harmonics_tangent, at)
+                        + dg * load(scratch.harmonics, at)
+                    )
+                add_lane_sums(tangent, n * h_pad + m, first_sum, second_sum, third_sum, fourth_sum)
+        for index in range(0, z.n_angular * h_pad, N_LANES):
+            store(saved.sums_slope, s_at + index, load(tangent, index))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def atom_gradients(  # type: ignore[no-untyped-def]
+    features, sizes, tables, network, saved, scratch, gradient, first, last, place, energy_slope
+):
+    """Add the gradient of ``energy_slope * E_i + dE_i/d(R, A) . (R', A')_i`` of some atoms.
+
+    With the tangents held fixed; the part with c in front of them is in :func:`pair_tangents`.
+    """
+    z = sizes
+    d_pad, n_pad, h_pad = z.descriptors_pad, z.neurons_pad, z.harmonics_pad
+    row = (z.n_radial + N_LANES - 1) // N_LANES * N_LANES
+    s, ds, dq = saved.sums, saved.sums_slope, saved.q_tangent
+    by_z = scratch.neuron  # dPhi/dz
+    by_dz = scratch.neuron[n_pad:]  # dPhi/d(z tangent)
+    by_q = scratch.descriptor
+    two = s.dtype.type(2.0)
+    one_lane, zero = filled(s, 1.0), filled(s, 0.0)
+    weight = filled(s, energy_slope)
+    for i in range(first, last):
+        t = features.atom_type[i]
+        b = place + i - first
+        q_at = b * d_pad
+        s_at = b * z.n_angular * h_pad
+
+        # Tangents of the angular descriptors.
+        for n in range(z.n_angular):
+            at = s_at + n * h_pad
+            q_n = q_at + z.n_radial + n
+            for l in range(1, z.l_max + 1):
+                value = tables.weights[l * l - 1] * s[at + l * l - 1] * ds[at + l * l - 1]
+                for m in range(l * l, (l + 1) * (l + 1) - 1):
+                    value += tables.weights[m] * s[at + m] * ds[at + m]
+                dq[q_n] = two * value
+                q_n += z.n_angular
+            if z.has_q_222:
+                slopes = gradient_222(tables.q_222, s, at + 3)
+                value = slopes[0] * ds[at + 3]
+                for m in range(1, 5):
+                    value += slopes[m] * ds[at + 3 + m]
+                dq[q_n] = value
+                q_n += z.n_angular
+            if z.has_q_1111:
+                norm = s[at] * s[at] + s[at + 1] * s[at + 1] + s[at + 2] * s[at + 2]
+                dot = s[at] * ds[at] + s[at + 1] * ds[at + 1] + s[at + 2] * ds[at + 2]
+                dq[q_n] = two * two * tables.q_1111[0] * norm * dot
+
+        # Network.
+        for block in range(0, n_pad, N_LANES):
+            dz = zero
+            for d in range(z.n_descriptors):
+                column = load(network.w0_columns, (t * z.n_descriptors + d) * n_pad + block)
+                dz = dz + spread(dq, q_at + d) * column
+            tau = load(saved.neurons, b * n_pad + block)
+            rest = one_lane - tau * tau
+            slope = load(network.w1, t * n_pad + block) * rest
+            store(by_dz, block, slope)
+            change = weight * slope - (tau + tau) * slope * dz
+            store(by_z, block, change)
+            at = t * n_pad + block
+            store(gradient.w1, at, load(gradient.w1, at) + weight * tau + rest * dz)
+            store(gradient.b0, at, load(gradient.b0, at) - change)
+        for block in range(0, d_pad, N_LANES):
+            q = load(saved.q, q_at + block)
+            q_tangent = load(dq, q_at + block)
+            value = zero
+            for h in range(z.n_neurons):
+                at = (t * z.n_neurons + h) * d_pad + block
+                change = spread(by_z, h)
+                value = value + change * load(network.w0, at)
+                outer = load(gradient.w0, at) + change * q + spread(by_dz, h) * q_tangent
+                store(gradient.w0, at, outer)
+            store(by_q, block, value)
+
+        # dPhi/ds replaces s, which is not needed any more.
+        for n in range(z.n_angular):
+            at = s_at + n * h_pad
+            q_n = z.n_radial + n
+            slopes_222 = (
+                gradient_222(tables.q_222, s, at + 3) if z.has_q_222 else (two, two, two, two, two)
+            )
+            curved_222 = (
+                curvature_222(tables.q_222, s, at + 3, ds, at + 3) if (z.has_q_222) else slopes_222
+            )
+            norm, dot = two, two
+            s0, s1, s2 = two, two, two
+            if z.has_q_1111:
+                s0, s1, s2 = s[at], s[at + 1], s[at + 2]
+                norm = s0 * s0 + s1 * s1 + s2 * s2
+                dot = s0 * ds[at] + s1 * ds[at + 1] + s2 * ds[at + 2]
+            for l in range(1, z.l_max + 1):
+                first_factor = two * by_q[q_n]
+                second_factor = two * saved.q_slope[q_at + q_n]
+                for m in range(l * l - 1, (l + 1) * (l + 1) - 1):
+                    s[at + m] = tables.weights[m] * (
+                        first_factor * s[at + m] + second_factor * ds[at + m]
+                    )
+                q_n += z.n_angular
+            if z.has_q_222:
+                for m in range(5):
+                    s[at + 3 + m] += (
+                        by_q[q_n] * slopes_222[m] + saved.q_slope[q_at + q_n] * curved_222[m]
+                    )
+                q_n += z.n_angular
+            if z.has_q_1111:
+                four = two * two * tables.q_1111[0]
+                own = four * (by_q[q_n] * norm + two * saved.q_slope[q_at + q_n] * dot)
+                other = four * saved.q_slope[q_at + q_n] * norm
+                s[at] += own * s0 + other * ds[at]
+                s[at + 1] += own * s1 + other * ds[at + 1]
+                s[at + 2] += own * s2 + other * ds[at + 2]
+
+        # c: dPhi/dq . R and dPhi/ds . A.
+        for slot in range(features.slot_start[i], features.slot_start[i + 1]):
+            pair = t * z.n_types + features.slot_type[slot]
+            for block in range(0, row, N_LANES):
+                slopes = load(by_q, block)
+                for k in range(z.k_radial):
+                    at = (pair * z.k_radial + k) * row + block
+                    value = spread(features.radial_sums, slot * z.k_radial + k) * slopes
+                    store(
+                        gradient.c_radial_columns, at, load(gradient.c_radial_columns, at) + value
+                    )
+            for n in range(z.n_angular):
+                for k in range(z.k_angular):
+                    at = ((pair * z.n_angular + n) * z.k_angular + k) * N_LANES
+                    value = load(gradient.c_angular, at)
+                    for block in range(0, h_pad, N_LANES):
+                        sums = load(features.angular_sums, (slot * z.k_angular + k) * h_pad + block)
+                        value = value + load(s, s_at + n * h_pad + block) * sums
+                    store(gradient.c_angular, at, value)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def add_gradients(  # type: ignore[no-untyped-def]
+    features,
+    sizes,
+    tables,
+    network,
+    saved,
+    scratch,
+    selected,
+    start,
+    stop,
+    atom_place,
+    block_place,
+    energy_slopes,
+    force_slopes,
+    virial_slopes,
+    q_scaler,
+    gradient,
+    total,
+):
+    """Add to ``total``, shape (P,), the gradient of L over ``selected[start:stop]``.
+
+    The slopes dL/dE, dL/dF and dL/dW have the shapes of the results of
+    :func:`predict_structures`, which must have run before on the same batch.
+    """
+    n_pending = 0
+    for index in range(start, stop):
+        first = features.atom_start[selected[index]]
+        last = features.atom_start[selected[index] + 1]
+        place = atom_place[index]
+        pair_tangents(
+            features,
+            sizes,
+            tables,
+            network,
+            saved,
+            scratch,
+            gradient,
+            first,
+            last,
+            place,
+            block_place[index],
+            force_slopes,
+            3 * place,
+            virial_slopes,
+            6 * index,
+        )
+        atom_gradients(
+            features,
+            sizes,
+            tables,
+            network,
+            saved,
+            scratch,
+            gradient,
+            first,
+            last,
+            place,
+            energy_slopes[index],
+        )
+        total[sizes.n_types * sizes.n_neurons * (sizes.n_descriptors + 2)] -= (
+            last - first
+        ) * energy_slopes[index]
+        n_pending += last - first
+        if n_pending >= 64:  # short float32 sums
+            move_gradient(gradient, q_scaler, sizes, total)
+            n_pending = 0
+    move_gradient(gradient, q_scaler, sizes, total)
+
+
+__all__ = ["add_gradients"]
