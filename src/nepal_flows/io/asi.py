@@ -80,7 +80,9 @@ def read_asi(path: str | Path) -> dict[str, FloatArray]:
                         f"of {symbol}. Write it again."
                     )
                 inverses[symbol] = values.reshape(n_rows, n_columns)
-    except (OSError, DeprecationWarning) as error:
+    except ActiveSetError:
+        raise
+    except (OSError, ValueError) as error:
         raise ActiveSetError(f"{source} cannot be read as an active set: {error}.") from error
     if not inverses:
         raise ActiveSetError(f"{source} holds no element. Write the active set again.")
@@ -171,9 +173,9 @@ def unpack_active_set(content: bytes) -> ActiveSet:
                 ElementActiveSet(**member, **{name: archive[f"{name}_{index}"] for name in _ARRAYS})
                 for index, member in enumerate(description["members"])
             )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, ActiveSetError):
-            raise
+    except ActiveSetError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ActiveSetError(
             f"These {len(content)} bytes are not a packed active set: {error}. Rebuild it."
         ) from error
