@@ -68,22 +68,15 @@ def read_asi(path: str | Path) -> dict[str, FloatArray]:
     source = Path(path)
     inverses: dict[str, FloatArray] = {}
     try:
-        with source.open("rb", buffering=0) as stream:
-            while header := _next_line(stream):
-                symbol, n_rows, n_columns = _parsed_header(header, source)
-                if symbol in inverses:
-                    raise ActiveSetError(f"{source} holds {symbol} twice. Write it again.")
-                values = np.fromfile(stream, sep=" ", count=n_rows * n_columns)
-                if len(values) != n_rows * n_columns:
-                    raise ActiveSetError(
-                        f"{source} ends after {len(values)} of the {n_rows * n_columns} values "
-                        f"of {symbol}. Write it again."
-                    )
-                inverses[symbol] = values.reshape(n_rows, n_columns)
-    except ActiveSetError:
-        raise
-    except (OSError, ValueError) as error:
+        stream = source.open("rb", buffering=0)
+    except OSError as error:
         raise ActiveSetError(f"{source} cannot be read as an active set: {error}.") from error
+    with stream:
+        while header := _next_line(stream):
+            symbol, d = _parsed_header(header, source)
+            if symbol in inverses:
+                raise ActiveSetError(f"{source} holds {symbol} twice. Write it again.")
+            inverses[symbol] = _read_matrix(stream, d, f"{symbol} in {source}")
     if not inverses:
         raise ActiveSetError(f"{source} holds no element. Write the active set again.")
     _check_inverses(inverses, f"in {source}")
@@ -163,22 +156,22 @@ def unpack_active_set(content: bytes) -> ActiveSet:
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            description = json.loads(archive["description"].tobytes())
-            if description["format"] != MASTER_FORMAT:
-                raise ActiveSetError(
-                    f"The active set has format {description['format']!r}, but this version "
-                    f"reads {MASTER_FORMAT!r}. Rebuild it."
-                )
-            members = tuple(
-                ElementActiveSet(**member, **{name: archive[f"{name}_{index}"] for name in _ARRAYS})
-                for index, member in enumerate(description["members"])
-            )
-    except ActiveSetError:
-        raise
+            arrays = {name: archive[name] for name in archive.files}
+        description = json.loads(arrays["description"].tobytes())
+        members = tuple(
+            ElementActiveSet(**member, **{name: arrays[f"{name}_{index}"] for name in _ARRAYS})
+            for index, member in enumerate(description["members"])
+        )
+        is_known = description["format"] == MASTER_FORMAT
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ActiveSetError(
             f"These {len(content)} bytes are not a packed active set: {error}. Rebuild it."
         ) from error
+    if not is_known:
+        raise ActiveSetError(
+            f"The active set has format {description['format']!r}, but this version reads "
+            f"{MASTER_FORMAT!r}. Rebuild it."
+        )
     return ActiveSet(
         members=members,
         variant=description["variant"],
@@ -223,7 +216,7 @@ def _next_line(stream: io.RawIOBase) -> bytes:
     return b""
 
 
-def _parsed_header(line: bytes, source: Path) -> tuple[str, int, int]:
+def _parsed_header(line: bytes, source: Path) -> tuple[str, int]:
     words = line.split()
     try:
         symbol, n_rows, n_columns = words[0].decode("ascii"), int(words[1]), int(words[2])
@@ -233,7 +226,19 @@ def _parsed_header(line: bytes, source: Path) -> tuple[str, int, int]:
         raise ActiveSetError(
             f"{source} holds the line {line[:60]!r} where `El d d` was expected, as `Cu 540 540`."
         )
-    return symbol, n_rows, n_columns
+    return symbol, n_rows
+
+
+def _read_matrix(stream: io.RawIOBase, d: int, name: str) -> FloatArray:
+    try:
+        values = np.fromfile(stream, sep=" ", count=d * d)
+    except (ValueError, DeprecationWarning):
+        values = np.zeros(0)
+    if len(values) != d * d:
+        raise ActiveSetError(
+            f"{name}: the {d * d} values are not all there, or not all numbers. Write it again."
+        )
+    return values.reshape(d, d)
 
 
 __all__ = [

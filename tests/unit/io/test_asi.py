@@ -85,8 +85,8 @@ def test_matrices_of_other_shapes_are_refused(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "no element"),
-        ("Cu 2 2\n1\n0\n0\n", "ends after 3 of the 4"),
-        ("Cu 2 2\n1\n0\nzero\n1\n", "ends after 2|cannot be read"),
+        ("Cu 2 2\n1\n0\n0\n", "not all there"),
+        ("Cu 2 2\n1\n0\nzero\n1\n", "not all numbers"),
         ("Cu 2 2\n1\n0\n0\nnan\n", "NaN or infinity"),
         ("Cu 2 3\n1\n0\n0\n1\n0\n0\n", "El d d"),
         ("Cu 1 1\n1\nCu 1 1\n1\n", "twice"),
