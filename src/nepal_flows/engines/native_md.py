@@ -7,6 +7,10 @@ frames drawn at random, and the trace of every check.
 Thinning: the frames whose largest grade lies between ``gamma_low`` and ``candidate_ceiling`` are
 cut, in the order of their steps, into ``n_candidates`` blocks of nearly equal length; each block
 gives its highest grade. The frames at step 0 and inside the burn-in are never taken.
+
+The loop is compiled and releases the interpreter. Per atom, step and thread it took 3 µs where
+ASE's Langevin integrator took 23 with the same kernels and 47 with calorine's CPUNEP (32 copper
+atoms, cutoffs 5/4 Å, 40 neurons; 5, 270 and 309 µs for 2 atoms; see benchmarks/dynamics.py).
 """
 
 from collections.abc import Callable, Sequence
