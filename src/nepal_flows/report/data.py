@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -199,28 +200,59 @@ class ReportData:
         return found[0] if found else None
 
     def cost_by_iteration(self) -> list[tuple[str, dict[str, Cost]]]:
-        """Return the cost of every stage, by iteration in order; the end comes last.
+        """Return the cost of every stage: the start, the iterations in order, the end.
 
-        The end is what the delivered model took beyond the iterations: its own fit, its active
-        set, the test against the teacher.
+        The start is the labels of the seeds. The end is what the delivered model took beyond the
+        iterations: its own fit, its active set, the test against the teacher.
         """
-        rows = [(str(doc.iteration), dict(doc.costs)) for doc in self.iterations]
+        rows = [("start", self._start_cost())]
+        rows += [
+            (
+                str(doc.iteration),
+                {name.replace("_", " "): cost for name, cost in doc.costs.items()},
+            )
+            for doc in self.iterations
+        ]
+        rows.append(("end", self._end_cost()))
+        spent = [(name, {k: c for k, c in costs.items() if c.wall_s > 0}) for name, costs in rows]
+        return [(name, costs) for name, costs in spent if costs]
+
+    def _start_cost(self) -> dict[str, Cost]:
+        own = (None, self.campaign.key)
+        seeds = [d.cost for d in self.labels if d.iteration is None and d.campaign_id in own]
+        making = [doc.cost for doc in self.selections if doc.iteration is None]
+        return {"seed": total_cost(making), "label": total_cost(seeds)}
+
+    def _end_cost(self) -> dict[str, Cost]:
         counted = {doc.model_key for doc in self.iterations}
         counted |= {doc.active_set_key for doc in self.iterations}
         delivered = {self.campaign.final_model_key, self.campaign.final_active_set_key} - counted
-        end = {
+        return {
             "train": total_cost(doc.cost for doc in self.models if doc.key in delivered),
-            "active_set": total_cost(doc.cost for doc in self.active_sets if doc.key in delivered),
+            "active set": total_cost(doc.cost for doc in self.active_sets if doc.key in delivered),
             "validate": total_cost(doc.cost for doc in self.validations),
         }
-        end = {stage: cost for stage, cost in end.items() if cost.wall_s > 0}
-        return [*rows, ("end", end)] if end else rows
 
     def total_cost(self) -> Cost:
         """Return the cost of everything that is on record."""
         return total_cost(
             cost for _, stages in self.cost_by_iteration() for cost in stages.values()
         )
+
+    def elapsed_s(self) -> float | None:
+        """Return the time from the campaign's beginning to its newest document, pauses too."""
+        groups = (self.iterations, self.models, self.explorations, self.labels, self.validations)
+        stamps = [_seconds(doc.created_at) for group in groups for doc in group]
+        begun = _seconds(self.campaign.created_at)
+        known = [stamp for stamp in stamps if stamp is not None]
+        return max(known) - begun if known and begun is not None and max(known) > begun else None
+
+
+def _seconds(stamp: str) -> float | None:
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except ValueError:
+        return None
 
 
 def total_cost(costs: Iterable[Cost]) -> Cost:

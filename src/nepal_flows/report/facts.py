@@ -83,6 +83,18 @@ def label_counts(data: ReportData) -> tuple[int, int, int, int] | None:
     )
 
 
+def validation_limits(data: ReportData) -> tuple[dict[str, float], float | None]:
+    """Return the force errors the campaign file asks for, meV/Å: by trajectory, and over all."""
+    section = data.campaign.settings.get("validation") or {}
+    by_run = {
+        str(run["name"]): float(run["limit_meV_per_A"])
+        for run in section.get("runs") or ()
+        if run.get("limit_meV_per_A") is not None
+    }
+    overall = section.get("limit_meV_per_A")
+    return by_run, None if overall is None else float(overall)
+
+
 __all__ = [
     "holdout_rmse",
     "judged_conditions",
@@ -91,5 +103,6 @@ __all__ = [
     "newest_calibration",
     "training_peak",
     "training_rmse",
+    "validation_limits",
     "worst_condition",
 ]

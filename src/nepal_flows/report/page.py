@@ -132,7 +132,7 @@ def _facts(data: ReportData) -> list[str]:
 
 
 def _key_numbers(data: ReportData) -> list[KeyNumber]:
-    cost, last = data.total_cost(), data.last
+    cost, elapsed, last = data.total_cost(), data.elapsed_s(), data.last
     validation = force_rmse(data.validation.errors) if data.validation else None
     numbers = [_label_number(data)]
     numbers.append(
@@ -163,14 +163,10 @@ def _key_numbers(data: ReportData) -> list[KeyNumber]:
             "among atoms the grade let pass",
         )
     )
-    has_cost = cost.wall_s > 0
     numbers.append(
-        KeyNumber(
-            "Time",
-            duration(cost.wall_s) if has_cost else NONE,
-            "",
-            f"{duration(cost.cpu_s)} of CPU" if has_cost else "nothing on record",
-        )
+        KeyNumber("Time", duration(elapsed), "", f"{duration(cost.cpu_s)} of CPU")
+        if elapsed is not None
+        else KeyNumber("Time", NONE, "", "nothing on record")
     )
     return numbers
 

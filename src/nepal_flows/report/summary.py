@@ -89,7 +89,9 @@ def _cost(data: ReportData) -> str:
     cost = data.total_cost()
     if cost.wall_s == 0:
         return ""
-    return f"{duration(cost.wall_s)} elapsed, {duration(cost.cpu_s)} of CPU"
+    elapsed = data.elapsed_s()
+    clock = f"{duration(elapsed)} from start to end, " if elapsed is not None else ""
+    return f"{clock}{duration(cost.cpu_s)} of CPU"
 
 
 __all__ = ["summary_lines"]

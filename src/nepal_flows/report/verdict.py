@@ -12,6 +12,7 @@ from nepal_flows.report.facts import (
     newest_calibration,
     training_peak,
     training_rmse,
+    validation_limits,
     worst_condition,
 )
 from nepal_flows.report.words import (
@@ -245,7 +246,7 @@ def _cautions(data: ReportData) -> tuple[str, ...]:
     lines = [sentence(text) for text in data.missing]
     if data.campaign.end_state == "converged" and data.certificate is None:
         lines.append("Treat the model as not certified until the certificate is found.")
-    lines += _model_cautions(data) + _label_cautions(data)
+    lines += _model_cautions(data) + _limit_cautions(data) + _label_cautions(data)
     if data.last is not None:
         lines += _round_cautions(data, data.last)
     return tuple(lines)
@@ -265,6 +266,26 @@ def _model_cautions(data: ReportData) -> list[str]:
             "The errors on fresh trajectories were measured with model "
             f"{short_hash(validation.model_sha256)}, not with the delivered one."
         )
+    return lines
+
+
+def _limit_cautions(data: ReportData) -> list[str]:
+    """Return where the test on fresh trajectories missed what the campaign file asks for."""
+    if data.validation is None:
+        return []
+    by_run, overall = validation_limits(data)
+    rows = [
+        *data.validation.errors_by_condition.items(),
+        ("all trajectories", data.validation.errors),
+    ]
+    lines = []
+    for name, errors in rows:
+        limit, force = {**by_run, "all trajectories": overall}.get(name), force_rmse(errors)
+        if limit is not None and force is not None and force > limit:
+            lines.append(
+                f"On fresh trajectories, {name}: the force error is {figures(force)} meV/Å, "
+                f"{limit:g} were asked for."
+            )
     return lines
 
 

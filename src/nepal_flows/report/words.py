@@ -17,16 +17,18 @@ CRITERIA = {
 }
 """What each check of an iteration asks, by its name in the document."""
 
-STAGE_WORDS = {
-    "seed": "make starting structures",
-    "label": "label",
-    "train": "train",
-    "active_set": "active set",
-    "explore": "explore",
-    "select": "select",
-    "assess": "assess",
-    "validate": "validate",
+REFUSALS = {
+    "above_ceiling": "grade so high that the structure is broken",
+    "below_threshold": "grade below the threshold",
+    "covered": "covered by an earlier choice",
+    "near_duplicate_of_labelled": "nearly equal to a labelled frame",
+    "near_duplicate_of_selected": "nearly equal to one just chosen",
+    "not_finite": "not finite",
+    "not_in_active_set": "not in the active set",
+    "over_budget": "over the budget",
+    "rejected_by_gate": "physics gate",
 }
+"""Why a candidate was refused, by the name in the document."""
 
 PHASE_WORDS = {"seed": "start", "loop": "loop", "confirmation": "confirmation"}
 
@@ -170,9 +172,9 @@ def criterion(name: str) -> str:
     return CRITERIA.get(name, name.replace("_", " "))
 
 
-def stage(name: str) -> str:
-    """Return the name of a stage as words."""
-    return STAGE_WORDS.get(name, name.replace("_", " "))
+def refusal(name: str) -> str:
+    """Return why a candidate was refused; an unknown name is spelt out."""
+    return REFUSALS.get(name, name.replace("_", " "))
 
 
 def sentence(text: str) -> str:
@@ -187,7 +189,7 @@ __all__ = [
     "NONE",
     "OUTCOME_WORDS",
     "PHASE_WORDS",
-    "STAGE_WORDS",
+    "REFUSALS",
     "count",
     "criterion",
     "duration",
@@ -195,9 +197,9 @@ __all__ = [
     "force_rmse",
     "listed",
     "percent",
+    "refusal",
     "round_name",
     "sentence",
     "short_hash",
-    "stage",
     "whole",
 ]

@@ -90,6 +90,7 @@ class FakeCampaign:
         )
         doc = LabelDoc(
             key=f"label-{index}",
+            created_at=WHEN.format(2 * (iteration or 0)),
             iteration=iteration,
             structure_key=_sha(f"s{index}"),
             settings_key=_sha("emt"),
@@ -125,6 +126,7 @@ class FakeCampaign:
         self.selections.append(
             SelectionDoc(
                 key="copper-quickstart/seed",
+                created_at=WHEN.format(0),
                 model_sha256="",
                 n_candidates=8,
                 budget=8,
@@ -243,6 +245,7 @@ class FakeCampaign:
                 self.explorations.append(
                     ExplorationDoc(
                         key=key,
+                        created_at=WHEN.format(2 * iteration),
                         iteration=iteration,
                         condition=verdict.condition,
                         replica=replica,
@@ -286,13 +289,14 @@ class FakeCampaign:
             for i in range(min(10, 3 * len(dirty)))
         ]
         refused = {
-            "grade below 5 after earlier choices": 40 - 3 * iteration,
-            "near-duplicate of a labelled frame": 6 if dirty else 0,
-            "grade above 1000": 12 if iteration < 2 else 0,
-            "budget reached": 9 if iteration < 4 else 0,
+            "covered": 40 - 3 * iteration,
+            "near_duplicate_of_labelled": 6 if dirty else 0,
+            "above_ceiling": 12 if iteration < 2 else 0,
+            "over_budget": 9 if iteration < 4 else 0,
         }
         doc = SelectionDoc(
             key=f"selection-{iteration}",
+            created_at=WHEN.format(2 * iteration),
             iteration=iteration,
             model_sha256=_sha(f"m{iteration}"),
             n_candidates=len(selected) + sum(refused.values()),
@@ -312,6 +316,7 @@ class FakeCampaign:
         done = [d for d in self.labels if d.role == "train" and d.status == "done"]
         doc = TrainingDoc(
             key=f"model-{tag}",
+            created_at=WHEN.format(2 * iteration),
             iteration=iteration,
             model_sha256=_sha(tag),
             model=_blob(tag, "nep.txt"),
@@ -342,6 +347,7 @@ class FakeCampaign:
         self.active_sets.append(
             ActiveSetDoc(
                 key=f"as-{iteration}",
+                created_at=WHEN.format(2 * iteration),
                 iteration=iteration,
                 model_sha256=model.model_sha256,
                 variant="subspace",
@@ -396,7 +402,7 @@ class FakeCampaign:
             core_hours_total=0.01 * (iteration + 1),
             costs={
                 "train": Cost(wall_s=6.0 + iteration, cpu_s=6.0 + iteration),
-                "active_set": Cost(wall_s=0.3, cpu_s=0.5),
+                "active set": Cost(wall_s=0.3, cpu_s=0.5),
                 "explore": Cost(wall_s=7.5, cpu_s=14.6),
                 "select": Cost(wall_s=0.6, cpu_s=0.9),
                 "label": Cost(wall_s=1.2, cpu_s=2.1),
@@ -450,6 +456,10 @@ def campaign_doc(name: str = "copper-quickstart", **changes: Any) -> CampaignDoc
             "conditions": [{"name": c, "temperature_K": [300, 1500]} for c in CONDITIONS],
             "labeler": {"kind": "ase", "calculator": "emt"},
             "budget": {"labels": 80},
+            "validation": {
+                "limit_meV_per_A": 12.0,
+                "runs": [{"name": "liquid 1500 K", "limit_meV_per_A": 20.0}],
+            },
         },
         "identity": _sha("identity"),
         "structures": _blob("structures"),

@@ -85,6 +85,19 @@ def test_error_called_safe_far_above_training_is_cautioned(converged: ReportData
     assert any("the grade is missing something" in line for line in build_verdict(data).cautions)
 
 
+def test_error_above_what_was_asked_for_is_cautioned(converged: ReportData) -> None:
+    validation = converged.validations[0]
+    errors = dict(validation.errors_by_condition)
+    liquid = errors["liquid 1500 K"].model_copy(update={"force_rmse_meV_per_A": 24.0})
+    missed = validation.model_copy(
+        update={"errors_by_condition": {**errors, "liquid 1500 K": liquid}}
+    )
+    cautions = build_verdict(replace(converged, validations=(missed,))).cautions
+    assert cautions == (
+        "On fresh trajectories, liquid 1500 K: the force error is 24.0 meV/Å, 20 were asked for.",
+    )
+
+
 def test_hardest_condition_is_the_unclean_one(converged: ReportData) -> None:
     verdicts = list(converged.iterations[-1].conditions)
     assert worst_condition([]) is None
@@ -104,7 +117,7 @@ def test_summary_tells_state_numbers_and_next_step(converged: ReportData) -> Non
     assert "58 (45 training, 10 hold-out, 3 failed)" in text
     assert "fresh trajectories 9.10, hold-out 9.24, training 8.40 meV/Å" in text
     assert "5 of 5 clean" in text
-    assert "2 min 51 s elapsed" in text
+    assert "20 min 00 s from start to end, 4 min 15 s of CPU" in text
     assert all(len(line) < 160 and line == line.rstrip() for line in lines)
 
 

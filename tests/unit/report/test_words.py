@@ -13,6 +13,7 @@ from nepal_flows.report.words import (
     figures,
     listed,
     percent,
+    refusal,
     round_name,
     sentence,
     whole,
@@ -75,6 +76,8 @@ def test_counts_lists_and_shares() -> None:
     assert percent(1.0) == "100 %"
     assert round_name(None) == "start"
     assert round_name(3) == "3"
+    assert refusal("over_budget") == "over the budget"
+    assert refusal("too_shiny") == "too shiny"
 
 
 def test_unknown_criterion_is_spelt_out() -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nepal_flows.report.data import Dataset, ParityPoints, ReportData
-from nepal_flows.report.facts import newest_calibration
+from nepal_flows.report.facts import newest_calibration, validation_limits
 from nepal_flows.report.figures.style import (
     DATASETS,
     colour,
@@ -231,16 +231,20 @@ def validation(data: ReportData) -> Figure | None:
         for name, errors in doc.errors_by_condition.items()
         if errors.force_rmse_meV_per_A is not None
     ]
-    if doc.errors.force_rmse_meV_per_A is not None:
-        rows.append(("all together", doc.errors.force_rmse_meV_per_A))
-    if not rows:
+    if not rows or doc.errors.force_rmse_meV_per_A is None:
         return None
+    rows.append(("all together", doc.errors.force_rmse_meV_per_A))
     figure = new_figure(0.34 * len(rows) + 0.75)
     axes = figure.subplots()
     where = np.arange(len(rows))[::-1]
     tints = [colour("green")] * (len(rows) - 1) + [colour("muted")]
     bars = axes.barh(where, [value for _, value in rows], height=0.6, color=tints)
     axes.bar_label(bars, fmt="%.3g", padding=4, fontsize=8.5)
+    by_run, overall = validation_limits(data)
+    limits = [by_run.get(name) for name, _ in rows[:-1]] + [overall]
+    for height, limit in zip(where, limits, strict=True):
+        if limit is not None:
+            axes.vlines(limit, height - 0.42, height + 0.42, color=colour("orange"), linewidth=1.6)
     axes.set_yticks(where, [name for name, _ in rows])
     axes.tick_params(axis="y", labelcolor=colour("ink"))
     axes.grid(visible=False, axis="y")

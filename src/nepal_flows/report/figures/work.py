@@ -13,9 +13,9 @@ from nepal_flows.report.figures.style import (
     log_axis,
     new_figure,
 )
-from nepal_flows.report.words import round_name, stage
+from nepal_flows.report.words import refusal, round_name
 
-STAGES = ("label", "train", "active_set", "explore", "select", "assess", "validate")
+STAGES = ("seed", "label", "train", "active set", "explore", "select", "assess", "validate")
 """Stages in the order they run; others follow."""
 
 
@@ -27,7 +27,7 @@ def stage_names(data: ReportData) -> list[str]:
 
 @in_style
 def cost(data: ReportData) -> Figure | None:
-    """Draw the elapsed time of every stage as stacked bars, one an iteration."""
+    """Draw the time of every stage, over all its tasks, as stacked bars, one an iteration."""
     rows = data.cost_by_iteration()
     stages = stage_names(data)
     longest = max((sum(c.wall_s for c in part.values()) for _, part in rows), default=0.0)
@@ -47,7 +47,7 @@ def cost(data: ReportData) -> Figure | None:
             values,
             left=left,
             height=0.68,
-            label=stage(name),
+            label=name,
             color=colour(SERIES[number % len(SERIES)]),
             edgecolor=colour("ground"),
             linewidth=0.8,
@@ -57,8 +57,8 @@ def cost(data: ReportData) -> Figure | None:
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel(f"elapsed time ({unit})")
-    legend_above(axes, 7)
+    axes.set_xlabel(f"time of all tasks together ({unit})")
+    legend_above(axes, 8)
     return figure
 
 
@@ -74,7 +74,8 @@ def selection(data: ReportData) -> Figure | None:
         "chosen for the hold-out": [sum(f.role == "holdout" for f in doc.selected) for doc in docs],
     }
     series |= {
-        f"refused: {reason}": [doc.refused.get(reason, 0) for doc in docs] for reason in reasons
+        f"refused: {refusal(reason)}": [doc.refused.get(reason, 0) for doc in docs]
+        for reason in reasons
     }
     figure = new_figure(2.9 + 0.16 * ((len(series) + 1) // 2))
     axes = figure.subplots()

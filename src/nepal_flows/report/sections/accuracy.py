@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 
 from nepal_flows.report import figures as draw
-from nepal_flows.report.blocks import Block, Drawing, Section, Table, table
+from nepal_flows.report.blocks import Block, Cell, Drawing, Section, Table, table
 from nepal_flows.report.data import ReportData
-from nepal_flows.report.facts import newest_calibration
+from nepal_flows.report.facts import newest_calibration, validation_limits
 from nepal_flows.report.sections.shared import FORCE_UNIT
 from nepal_flows.report.words import (
+    NONE,
     count,
     figures,
     force_rmse,
@@ -65,6 +66,14 @@ def calibration(data: ReportData) -> Section:
     return Section("calibration", title, blocks)
 
 
+def _limit_cell(errors: Errors, limit: float | None) -> Cell | str:
+    force = errors.force_rmse_meV_per_A
+    if limit is None or force is None:
+        return NONE
+    is_met = force <= limit
+    return Cell(f"≤ {limit:g}", "yes" if is_met else "no", "reached" if is_met else "missed")
+
+
 def _bin_name(part: CalibrationBin) -> str:
     if part.gamma_to is None or math.isinf(part.gamma_to):
         return f"above {part.gamma_from:g}"
@@ -87,10 +96,11 @@ def accuracy(data: ReportData) -> Section:
                     "Force error on trajectories that the teacher itself ran, which no training "
                     f"and no selection has seen (seed {data.validation.seed}, model "
                     f"{short_hash(data.validation.model_sha256)}). This is the plainest answer "
-                    "to: how good is the potential?",
+                    "to: how good is the potential? An orange stroke is the error that was asked "
+                    "for.",
                 )
             )
-        blocks.append(_validation_table(rows))
+        blocks.append(_validation_table(rows, data))
     parity = draw.parity(data)
     if parity is not None:
         sets = [points.dataset for points in data.parity if len(points.reference_forces)]
@@ -121,7 +131,9 @@ def accuracy(data: ReportData) -> Section:
     return Section("accuracy", "Accuracy", blocks, pending=waits)
 
 
-def _validation_table(rows: Sequence[tuple[str, Errors]]) -> Table:
+def _validation_table(rows: Sequence[tuple[str, Errors]], data: ReportData) -> Table:
+    by_run, overall = validation_limits(data)
+    limits = {**by_run, "all": overall}
     return table(
         "Errors on fresh trajectories: forces in meV/Å, energy and virial in meV/atom.",
         (
@@ -129,6 +141,7 @@ def _validation_table(rows: Sequence[tuple[str, Errors]]) -> Table:
             "frames",
             "atoms",
             "force RMSE",
+            "asked for",
             "largest",
             "size of forces",
             "energy RMSE",
@@ -140,6 +153,7 @@ def _validation_table(rows: Sequence[tuple[str, Errors]]) -> Table:
                 whole(errors.n_structures),
                 whole(errors.n_atoms),
                 figures(errors.force_rmse_meV_per_A),
+                _limit_cell(errors, limits.get(name)),
                 figures(errors.force_max_meV_per_A),
                 figures(errors.reference_force_rms_meV_per_A),
                 figures(errors.energy_rmse_meV_per_atom),

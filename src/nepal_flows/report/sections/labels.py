@@ -10,6 +10,7 @@ from nepal_flows.report.words import (
     OUTCOME_WORDS,
     count,
     figures,
+    refusal,
     round_name,
     short_hash,
     whole,
@@ -74,7 +75,8 @@ def _selection_table(data: ReportData) -> Table:
                 whole(sum(frame.role == "train" for frame in doc.selected)),
                 whole(sum(frame.role == "holdout" for frame in doc.selected)),
                 ", ".join(f"{name} {n}" for name, n in by_condition.items()) or NONE,
-                ", ".join(f"{reason} {n}" for reason, n in doc.refused.items() if n) or NONE,
+                ", ".join(f"{refusal(reason)} {n}" for reason, n in doc.refused.items() if n)
+                or NONE,
                 figures(doc.largest_remaining_grade),
             ]
         )

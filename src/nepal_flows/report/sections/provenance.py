@@ -14,7 +14,6 @@ from nepal_flows.report.words import (
     figures,
     force_rmse,
     short_hash,
-    stage,
     whole,
 )
 from nepal_flows.schemas import Cost, TrainingDoc
@@ -90,9 +89,11 @@ def cost(data: ReportData) -> Section:
             Drawing(
                 "cost",
                 figure,
-                f"Elapsed time by stage and round; in all {duration(total.wall_s)}.",
-                f"Elapsed time of every stage, round by round: {duration(total.wall_s)} in all, "
-                f"{duration(total.cpu_s)} of CPU. Bars are stacked in the order of the legend.",
+                f"Time of all tasks by stage and round; in all {duration(total.wall_s)}.",
+                f"Time of all tasks of every stage, round by round: {duration(total.wall_s)} "
+                f"together, {duration(total.cpu_s)} of CPU. Tasks that ran side by side are "
+                "added up, so this is more than the time on the clock. Bars are stacked in the "
+                "order of the legend.",
             ),
             _cost_table(data, total),
         ],
@@ -109,7 +110,7 @@ def _cost_table(data: ReportData, total: Cost) -> Table:
         share = sum_of_stage.wall_s / total.wall_s if total.wall_s else 0.0
         rows.append(
             [
-                stage(name),
+                name,
                 duration(sum_of_stage.wall_s),
                 f"{100 * share:.0f} %",
                 duration(sum_of_stage.cpu_s),
@@ -119,7 +120,7 @@ def _cost_table(data: ReportData, total: Cost) -> Table:
     rows.append(["all", duration(total.wall_s), "100 %", duration(total.cpu_s), NONE])
     return table(
         "Cost of each stage over the whole campaign.",
-        ("stage", "elapsed", "share", "CPU", "elapsed per round"),
+        ("stage", "time", "share", "CPU", "time per round"),
         rows,
         text_columns=("stage",),
     )
