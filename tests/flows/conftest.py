@@ -1,5 +1,6 @@
 """A campaign small enough to be run many times: copper, EMT, eight atoms, five neurons."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,18 @@ SMALL: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def write_campaign(tmp_path: Path):  # noqa: ANN201 - a function
-    """Return a function that writes the small campaign, changed as asked, and returns its path."""
+CampaignWriter = Callable[..., Path]
 
-    def write_it(folder: Path | None = None, **changes: Any) -> Path:
-        folder = folder or tmp_path
+
+@pytest.fixture(scope="session")
+def write_campaign() -> CampaignWriter:
+    """Return a function that writes the small campaign into a folder, changed as asked."""
+
+    def write_it(folder: Path, **changes: Any) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / "Cu.vasp", bulk("Cu", "fcc", a=3.6, cubic=True), direct=True)
-        content = {**SMALL, **changes}
         path = folder / "campaign.yaml"
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        path.write_text(yaml.safe_dump(SMALL | changes, sort_keys=False))
         return path
 
     return write_it

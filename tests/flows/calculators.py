@@ -1,0 +1,38 @@
+"""Teachers that misbehave, each in its own way."""
+
+import time
+from typing import Any
+
+import numpy as np
+from ase.calculators.emt import EMT
+
+
+class Raises(EMT):
+    """Fails on every structure."""
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        raise ValueError("the moon is in the wrong phase")
+
+
+class Hangs(EMT):
+    """Never answers."""
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        time.sleep(3600.0)
+
+
+class Garbage(EMT):
+    """Answers with NaN."""
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        super().calculate(*args, **kwargs)
+        self.results["forces"] = np.full_like(self.results["forces"], np.nan)
+
+
+class FailsOnLoneVacancies(EMT):
+    """Fails where an atom is missing, and labels everything else."""
+
+    def calculate(self, atoms: Any = None, *args: Any, **kwargs: Any) -> None:
+        if len(atoms) % 8:
+            raise ValueError("an atom is missing")
+        super().calculate(atoms, *args, **kwargs)

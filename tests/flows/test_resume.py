@@ -1,0 +1,99 @@
+"""Kill a campaign anywhere, run it again: it ends as if nothing had happened."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nepal_flows.records import Records, embedded_job_store
+from nepal_flows.schemas import (
+    ActiveSetDoc,
+    CampaignDoc,
+    Document,
+    ExplorationDoc,
+    IterationDoc,
+    LabelDoc,
+    SelectionDoc,
+    TrainingDoc,
+)
+
+DRIVER = Path(__file__).with_name("driver.py")
+KINDS: tuple[type[Document], ...] = (
+    LabelDoc,
+    TrainingDoc,
+    ActiveSetDoc,
+    ExplorationDoc,
+    SelectionDoc,
+    IterationDoc,
+    CampaignDoc,
+)
+PASSING = {"created_at", "cost", "costs", "core_hours_total", "attempts", "machine"}
+"""Fields that tell when and how fast, not what."""
+
+
+def run(campaign: Path, *arguments: str, timeout: float = 300.0) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", str(DRIVER), str(campaign), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def contents(campaign: Path) -> dict[str, dict[str, Any]]:
+    """Return every document of a campaign by kind and key, without what may differ."""
+    records = Records(embedded_job_store(campaign.parent / "small" / "store"))
+    return {
+        f"{kind.kind} {document.key}": document.model_dump(mode="json", exclude=PASSING)
+        for kind in KINDS
+        for document in records.query(kind)
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, write_campaign) -> tuple[dict, int]:
+    """Return what an undisturbed campaign stored, and its number of signs of progress."""
+    campaign = write_campaign(tmp_path_factory.mktemp("undisturbed"))
+    process = run(campaign)
+    assert process.returncode == 0, process.stderr
+    return contents(campaign), int(process.stdout.split()[-1])
+
+
+@pytest.mark.slow
+def test_kills_at_every_stage_leave_the_campaign_bitwise_as_it_would_have_been(
+    undisturbed, tmp_path, write_campaign
+):
+    expected, n_events = undisturbed
+    campaign = write_campaign(tmp_path)
+    rng = np.random.default_rng(20261120)
+    stages: set[str] = set()
+    for _ in range(200):
+        process = run(campaign, str(int(rng.integers(1, max(2, n_events // 4)))))
+        if process.returncode == 0:
+            break
+        assert process.returncode == -9, process.stderr
+        stages.add(process.stdout.strip())
+    assert process.returncode == 0
+    assert {"label", "train", "explore"} <= stages
+    assert contents(campaign) == expected
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_lose_and_repeat_nothing(undisturbed, tmp_path, write_campaign):
+    expected, _ = undisturbed
+    campaign = write_campaign(tmp_path)
+    command = [sys.executable, "-W", "ignore", str(DRIVER), str(campaign)]
+    rng = np.random.default_rng(7)
+    for _ in range(8):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(float(rng.uniform(2.0, 6.0)))
+        process.kill()
+        process.wait()
+    assert run(campaign).returncode == 0
+    assert contents(campaign) == expected
+
+
+def test_documents_of_a_campaign_are_each_stored_once(undisturbed):
+    expected, _ = undisturbed
+    labels = [document for name, document in expected.items() if name.startswith("label ")]
+    assert len(labels) == len({label["structure_key"] for label in labels})
