@@ -18,6 +18,7 @@ from nepal_flows.typing import AnyArray, FloatArray, IntArray
 
 _BINS_PER_CUTOFF = 2
 _LARGEST_SHIFT_TABLE = 1 << 22
+_FARTHEST = 1e9  # cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +77,12 @@ def neighbour_list(structure: Structure, cutoff: float) -> NeighbourList:
     if not 0.0 < cutoff < math.inf:
         raise StructureError(f"`cutoff` is {cutoff}; give a positive number in Å.")
     pbc = np.array(structure.pbc, dtype=np.bool_)
-    positions = structure.positions
-    translations = _lattice_translations(positions, structure.cell, pbc)
-    spread = np.ptp(translations, axis=0).astype(np.float64)
-    if np.prod(2.0 * spread + 1.0) <= _LARGEST_SHIFT_TABLE:
-        offsets, indices, shift_index, shifts = build_neighbours(
-            positions, structure.cell, pbc, float(cutoff)
-        )
-        return NeighbourList(offsets, indices, shift_index, shifts, float(cutoff))
-    return _list_of_scattered_atoms(structure, pbc, float(cutoff), translations)
+    try:
+        arrays = build_neighbours(structure.positions, structure.cell, pbc, float(cutoff))
+    except ValueError:
+        return _list_of_scattered_atoms(structure, pbc, float(cutoff))
+    offsets, indices, shift_index, shifts = arrays
+    return NeighbourList(offsets, indices, shift_index, shifts, float(cutoff))
 
 
 def pair_vectors(neighbours: NeighbourList, positions: FloatArray, cell: FloatArray) -> FloatArray:
@@ -120,6 +118,11 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
     -------
     tuple
         ``(offsets, indices, shift_index, shifts)`` as in :class:`NeighbourList`.
+
+    Raises
+    ------
+    ValueError
+        If atoms are too many cells apart, or a position is not a number.
     """
     n_atoms = positions.shape[0]
     reciprocal, heights = _planes(cell)
@@ -152,6 +155,8 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
         span = highest - lowest_home
         low[c] = -images - span
         size[c] = 2 * (images + span) + 1
+    if float(size[0]) * float(size[1]) * float(size[2]) > _LARGEST_SHIFT_TABLE:
+        raise ValueError("Atoms are too many cells apart; wrap them into the cell.")
     table = np.empty(size[0] * size[1] * size[2], np.int32)
     for t in range(len(table)):
         table[t] = -1
@@ -263,6 +268,8 @@ def _fractional(positions, reciprocal, pbc):  # type: ignore[no-untyped-def]
             value = 0.0
             for k in range(3):
                 value += positions[i, k] * reciprocal[k, c]
+            if not abs(value) < _FARTHEST:
+                raise ValueError("A position is not a number, or far outside the cell.")
             if pbc[c]:
                 whole = math.floor(value)
                 home[i, c] = np.int64(whole)
@@ -358,17 +365,10 @@ def _grown(array, capacity):  # type: ignore[no-untyped-def]
     return longer
 
 
-def _lattice_translations(positions: FloatArray, cell: FloatArray, pbc: AnyArray) -> FloatArray:
-    """Return the lattice translation that takes every atom into the cell, shape (n_atoms, 3)."""
-    translations = np.floor(positions @ np.linalg.inv(cell))
-    translations[:, ~pbc] = 0.0
-    return translations
-
-
-def _list_of_scattered_atoms(
-    structure: Structure, pbc: AnyArray, cutoff: float, translations: FloatArray
-) -> NeighbourList:
+def _list_of_scattered_atoms(structure: Structure, pbc: AnyArray, cutoff: float) -> NeighbourList:
     """Return the list of atoms that lie many cells apart: list the wrapped atoms, then undo."""
+    translations = np.floor(structure.positions @ np.linalg.inv(structure.cell))
+    translations[:, ~pbc] = 0.0
     wrapped = structure.positions - translations @ structure.cell
     offsets, indices, shift_index, shifts = build_neighbours(wrapped, structure.cell, pbc, cutoff)
     home = translations.astype(np.int64)

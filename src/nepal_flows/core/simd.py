@@ -29,6 +29,28 @@ _FLAGS = ("contract", "nsz")
 _ALIGNMENT = 64
 
 
+_COMPILED_ONLY: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """Compile a function that becomes part of its compiled caller.
+
+    It has no entry points of its own, which for a wide tuple of arrays take longer to compile than
+    the numerics, and no call passes such a tuple on the stack.
+    """
+    return numba.njit(forceinline=True, **_COMPILED_ONLY)(function)
+
+
+def outer(function: Callable[..., Any]) -> Any:
+    """Compile a function that is called from compiled code only, and stays a call."""
+    return numba.njit(**_COMPILED_ONLY)(function)
+
+
 class Vector(types.Type):
     """The Numba type of eight doubles."""
 
@@ -311,7 +333,7 @@ def transpose(_: Any, source: Any, row: Any, block: Any, target: Any, first: Any
     return types.void(source, row, block, target, first, tile), lower
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@outer
 def empty_vectors(n):  # type: ignore[no-untyped-def]
     """Return uninitialised room for n vectors, shape (n, 8), aligned to a cache line."""
     room = np.empty(n * WIDTH + WIDTH)

@@ -158,6 +158,14 @@ def test_core_serves_compiled_callers() -> None:
     assert offsets[-1] == len(indices) == len(shift_index)
 
 
+def test_compiled_core_refuses_exploded_atoms() -> None:
+    positions = np.array([[0.0, 0.0, 0.0], [np.nan, 0.0, 0.0]])
+    for bad in (np.nan, 1e300, 1e6):
+        positions[1, 0] = bad
+        with pytest.raises(ValueError, match="cell"):
+            build_neighbours(positions, np.eye(3) * 1.0, np.ones(3, np.bool_), 2.0)
+
+
 @pytest.mark.parametrize("cutoff", [0.0, -1.0, np.inf, np.nan])
 def test_senseless_cutoff_is_refused(cutoff: float) -> None:
     structure = random_structure(3, 2, (True, True, True))

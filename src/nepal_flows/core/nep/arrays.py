@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
-from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.nep.basis import L_MAX
+from nepal_flows.core.nep.model import NepArchitecture, NepModel
 from nepal_flows.core.nep.zbl import zbl_table
-from nepal_flows.core.simd import WIDTH, empty_vectors, store
+from nepal_flows.core.simd import WIDTH, empty_vectors, outer, store
+from nepal_flows.errors import ModelError
 from nepal_flows.typing import FloatArray
 
 
@@ -23,13 +24,12 @@ class PotentialArrays(NamedTuple):
     n_radial: int
     n_angular: int
     l_max: int
-    l_harmonics: int
     has_q_222: bool
     has_q_1111: bool
     n_descriptors: int
     n_neurons: int
-    radial_cutoffs: FloatArray  # (T, T), Å
-    angular_cutoffs: FloatArray  # (T, T), Å
+    largest_cutoff: float  # Å
+    pair_cutoffs: FloatArray  # (T, T, 4): squares of the angular and larger cutoff; inverses
     c_radial: FloatArray  # (T, T, n_radial, k): central type, neighbour type
     c_angular: FloatArray  # (T, T, n_angular, k)
     w0_by_neuron: FloatArray  # (T, D, N / 8, 8)
@@ -42,20 +42,32 @@ class PotentialArrays(NamedTuple):
 
 
 def potential_arrays(model: NepModel) -> PotentialArrays:
-    """Return the model laid out for the kernels."""
+    """Return the model laid out for the kernels.
+
+    Raises
+    ------
+    ModelError
+        If a four- or five-body invariant lacks its harmonics, or l_max is beyond the tables.
+    """
     a = model.architecture
+    least = 2 if a.has_q_222 else int(a.has_q_1111)
+    if not least <= a.l_max <= L_MAX:
+        raise ModelError(
+            f"`l_max` is {a.l_max}, but this model needs {least} to {L_MAX}: the four-body "
+            "invariant is made of l = 2 and the five-body one of l = 1. Train with a larger "
+            "`l_max`, or without the flag."
+        )
     w0 = model.w0 * model.q_scaler
     return PotentialArrays(
         n_radial=a.n_max_radial + 1,
-        n_angular=a.n_max_angular + 1 if a.n_angular_blocks else 0,
+        n_angular=a.n_max_angular + 1 if a.l_max else 0,
         l_max=a.l_max,
-        l_harmonics=max(a.l_max, 2 * int(a.has_q_222), int(a.has_q_1111)),
         has_q_222=a.has_q_222,
         has_q_1111=a.has_q_1111,
         n_descriptors=a.n_descriptors,
         n_neurons=a.n_neurons,
-        radial_cutoffs=_pair_means(a.radial_cutoffs),
-        angular_cutoffs=_pair_means(a.angular_cutoffs),
+        largest_cutoff=a.largest_cutoff,
+        pair_cutoffs=_pair_cutoffs(a),
         c_radial=_chebyshev_coefficients(model.c_radial),
         c_angular=_chebyshev_coefficients(model.c_angular),
         w0_by_neuron=_in_tiles(np.swapaxes(w0, 1, 2)),
@@ -68,9 +80,19 @@ def potential_arrays(model: NepModel) -> PotentialArrays:
     )
 
 
-def _pair_means(cutoffs: tuple[float, ...]) -> FloatArray:
-    """Return the cutoff of every pair of types, shape (T, T), Å."""
-    return 0.5 * np.add.outer(cutoffs, cutoffs)
+def _pair_cutoffs(architecture: NepArchitecture) -> FloatArray:
+    """Return, for every pair of types, what decides which of its neighbours count.
+
+    Squares of the angular cutoff (0 without angular functions) and of the larger cutoff, Å^2;
+    inverses of the radial and the angular cutoff, 1/Å; a pair's cutoff is the mean of two.
+    Shape (T, T, 4).
+    """
+    radial, angular = (
+        0.5 * np.add.outer(cutoffs, cutoffs)
+        for cutoffs in (architecture.radial_cutoffs, architecture.angular_cutoffs)
+    )
+    near = angular if architecture.l_max else np.zeros_like(angular)
+    return np.stack([near**2, np.maximum(near, radial) ** 2, 1.0 / radial, 1.0 / angular], axis=2)
 
 
 def _chebyshev_coefficients(c: FloatArray) -> FloatArray:
@@ -110,10 +132,11 @@ class Scratch(NamedTuple):
 
     neighbour: np.ndarray  # (B * 8,) int32, the neighbour in every lane
     lane: FloatArray  # (8, B, 8): unit vector x, y, z; 1/r; r; type; 1/cutoffs
+    lane_flat: FloatArray  # (8, B * 8): the same memory
     first_type: np.ndarray  # (B,) int32, smallest type in the block
     last_type: np.ndarray  # (B,) int32
     radial: FloatArray  # (4, B, 8): Chebyshev argument, f_c, its slope, f_c dx/dr
-    chebyshev: FloatArray  # (2 K, 8): T_k, and k U_(k-1), of one block
+    chebyshev: FloatArray  # (2 K, 8): T_k, then k U_(k-1), of one block
     radial_sums: FloatArray  # (T, k, 8): sums of T_k f_c by type of neighbour
     radial_slopes: FloatArray  # (T, k): dE/d(radial_sums)
     g: FloatArray  # (n, B, 8): angular radial functions
@@ -122,6 +145,7 @@ class Scratch(NamedTuple):
     z: FloatArray  # ((l_max + 1)^2, B, 8): Z_lm in row l (l_max + 1) + m
     xy: FloatArray  # (2 l_max + 2, B, 8): real and imaginary part of (x + iy)^m
     harmonics: FloatArray  # (M, B, 8)
+    harmonics_flat: FloatArray  # (M, B * 8): the same memory
     s: FloatArray  # (M, n / 8, 8): sums of g b_lm; later dE/ds
     s_flat: FloatArray  # (M, n): the same memory
     invariants: FloatArray  # (blocks, n / 8, 8): angular descriptors; later dE/dq
@@ -132,20 +156,20 @@ class Scratch(NamedTuple):
     pair_force: FloatArray  # (3, B, 8): dE_i/dr_ij
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _room(n0, n1):  # type: ignore[no-untyped-def]
     """Return uninitialised room for n0 rows of n1 vectors, shape (n0, n1, 8)."""
     return empty_vectors(n0 * n1).reshape((n0, n1, WIDTH))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def new_scratch(arrays, n_neighbours):  # type: ignore[no-untyped-def]
     """Return working memory for atoms with up to so many neighbours."""
     blocks = n_neighbours // WIDTH + 3
-    n_types = arrays.radial_cutoffs.shape[0]
+    n_types = arrays.pair_cutoffs.shape[0]
     k_radial, k_angular = arrays.c_radial.shape[3], arrays.c_angular.shape[3]
     tiles = (arrays.n_angular + WIDTH - 1) // WIDTH
-    l_max = arrays.l_harmonics
+    l_max = arrays.l_max
     components = (l_max * (l_max + 2) + WIDTH - 1) // WIDTH * WIDTH
     d_tiles = (arrays.n_descriptors + WIDTH - 1) // WIDTH
     neuron_tiles = arrays.b0.shape[1]
@@ -157,11 +181,13 @@ def new_scratch(arrays, n_neighbours):  # type: ignore[no-untyped-def]
             store(0.0, g, n, block)
         for lm in range(components):
             store(0.0, harmonics, lm, block)
+    lane = _room(8, blocks)
     s = _room(components, tiles)
     q_slope = empty_vectors(d_tiles)
     return Scratch(
         np.zeros(blocks * WIDTH, np.int32),
-        _room(8, blocks),
+        lane,
+        lane.reshape((8, blocks * WIDTH)),
         np.zeros(blocks, np.int32),
         np.zeros(blocks, np.int32),
         _room(4, blocks),
@@ -174,6 +200,7 @@ def new_scratch(arrays, n_neighbours):  # type: ignore[no-untyped-def]
         _room((l_max + 1) * (l_max + 1), blocks),
         _room(2 * l_max + 2, blocks),
         harmonics,
+        harmonics.reshape((components, blocks * WIDTH)),
         s,
         s.reshape((components, tiles * WIDTH)),
         _room(l_max + 2, tiles),

@@ -13,7 +13,7 @@ from nepal_flows.core.nep.kernels import (
     radial_forward,
 )
 from nepal_flows.core.nep.zbl import pair_repulsion
-from nepal_flows.core.simd import WIDTH, load, splat, store, total
+from nepal_flows.core.simd import WIDTH, inner, load, splat, store, total
 
 DESCRIPTORS, ENERGIES, FACTORS, FORCES, FUNCTIONAL = 1, 2, 4, 8, 16
 """What :func:`evaluate` writes; add them up. FUNCTIONAL replaces the energy by the functional of
@@ -67,7 +67,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     forces, virial
         *Added to*: (n, 3) eV/Å and (3, 3) eV. Forces also reach atoms outside the range.
     """
-    most = 0
+    most = np.int64(0)
     for i in range(first, last):
         most = max(most, offsets[i + 1] - offsets[i])
     scratch = new_scratch(arrays, most)
@@ -90,7 +90,7 @@ def evaluate(  # type: ignore[no-untyped-def]
         )
         radial_forward(arrays, scratch, central, n_near, first_far)
         if arrays.n_angular > 0:
-            angular_forward(arrays, scratch, central, n_near)
+            angular_forward(arrays, scratch, central, n_near, wanted & FORCES != 0)
         if wanted & DESCRIPTORS:
             for d in range(n_descriptors):
                 descriptors[i, d] = scratch.q[d]
@@ -153,7 +153,7 @@ def evaluate(  # type: ignore[no-untyped-def]
         virial[2, 1] -= total(yz)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def repulsion(arrays, scratch, types, central, n_near, with_forces):  # type: ignore[no-untyped-def]
     """Return one atom's share of the repulsion; add its part to the pair forces."""
     energy = 0.0
@@ -174,7 +174,7 @@ def repulsion(arrays, scratch, types, central, n_near, with_forces):  # type: ig
     return energy
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def functional(arrays, scratch, central, weights):  # type: ignore[no-untyped-def]
     r"""Return weights . b of one atom, and write its slope in q to ``scratch.q_slope``.
 

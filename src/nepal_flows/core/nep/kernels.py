@@ -11,7 +11,6 @@ Radial functions are used as plain Chebyshev polynomials times the cutoff functi
 
 import math
 
-import numba
 import numpy as np
 
 from nepal_flows.core.nep.basis import (
@@ -25,6 +24,7 @@ from nepal_flows.core.nep.basis import (
 from nepal_flows.core.simd import (
     WIDTH,
     below,
+    inner,
     larger,
     load,
     nearest,
@@ -41,7 +41,7 @@ _X, _Y, _Z, _INVERSE_R, _R, _TYPE, _RADIAL, _ANGULAR = range(8)  # rows of Scrat
 _ARGUMENT, _CUT, _CUT_SLOPE, _CUT_ARGUMENT_SLOPE = range(4)  # rows of Scratch.radial
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def gather(arrays, scratch, i, types, positions, images, offsets, indices, shift_index):  # type: ignore[no-untyped-def]
     """Fill the blocks with the neighbours of atom i that are inside their cutoffs.
 
@@ -50,62 +50,55 @@ def gather(arrays, scratch, i, types, positions, images, offsets, indices, shift
     tuple of int
         Blocks with angular neighbours (from the front) and first block of the others.
     """
-    lane = scratch.lane
-    neighbour = scratch.neighbour
+    lane, flat, neighbour = scratch.lane, scratch.lane_flat, scratch.neighbour
     n_blocks = lane.shape[1]
-    n_types = arrays.radial_cutoffs.shape[0]
-    front = 0
-    back = n_blocks * WIDTH - 1
+    cutoffs = arrays.pair_cutoffs
+    n_types = cutoffs.shape[0]
+    front = np.int64(0)
+    back = np.int64(n_blocks * WIDTH - 1)
     central = types[i]
     x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
-    radial = arrays.radial_cutoffs[central, 0]
-    angular = arrays.angular_cutoffs[central, 0]
-    if arrays.n_angular == 0:
-        angular = 0.0
-    xs = lane[_X].reshape(n_blocks * WIDTH)
-    ys = lane[_Y].reshape(n_blocks * WIDTH)
-    zs = lane[_Z].reshape(n_blocks * WIDTH)
-    squares = lane[_R].reshape(n_blocks * WIDTH)
-    kinds = lane[_TYPE].reshape(n_blocks * WIDTH)
-    radial_inverses = lane[_RADIAL].reshape(n_blocks * WIDTH)
-    angular_inverses = lane[_ANGULAR].reshape(n_blocks * WIDTH)
+    angular_square, limit_square = cutoffs[central, 0, 0], cutoffs[central, 0, 1]
     for pair in range(offsets[i], offsets[i + 1]):
-        j = indices[pair]
-        s = shift_index[pair]
+        j = np.uint32(indices[pair])
+        s = np.uint32(shift_index[pair])
         dx = positions[j, 0] - x + images[s, 0]
         dy = positions[j, 1] - y + images[s, 1]
         dz = positions[j, 2] - z + images[s, 2]
         square = dx * dx + dy * dy + dz * dz
         if n_types > 1:
-            radial = arrays.radial_cutoffs[central, types[j]]
-            angular = arrays.angular_cutoffs[central, types[j]] if arrays.n_angular > 0 else 0.0
-        near = square < angular * angular
-        far = (not near) and square < radial * radial
-        place = front if near else back
-        # Written in any case and kept by moving the cursor: there is no branch to mispredict.
-        xs[place], ys[place], zs[place], squares[place] = dx, dy, dz, square
+            t = types[j]
+            angular_square, limit_square = cutoffs[central, t, 0], cutoffs[central, t, 1]
+        # Written in any case and kept by moving a cursor: there is no branch to mispredict.
+        near = np.int64(square < angular_square)
+        inside = np.int64(square < limit_square)
+        place = np.uint64(back + near * (front - back))
+        flat[_X, place] = dx
+        flat[_Y, place] = dy
+        flat[_Z, place] = dz
+        flat[_R, place] = square
         neighbour[place] = j
         if n_types > 1:
-            kinds[place] = types[j]
-            radial_inverses[place] = 1.0 / radial
-            angular_inverses[place] = 1.0 / angular if angular > 0.0 else 1.0
+            flat[_TYPE, place] = t
+            flat[_RADIAL, place] = cutoffs[central, t, 2]
+            flat[_ANGULAR, place] = cutoffs[central, t, 3]
         front += near
-        back -= far
+        back -= inside - near
     # Empty lanes are neighbours beyond every cutoff.
     n_near = (front + WIDTH - 1) // WIDTH
     first_far = (back + 1) // WIDTH
-    outside = 2.0 * max(arrays.radial_cutoffs.max(), arrays.angular_cutoffs.max())
+    outside = 2.0 * arrays.largest_cutoff
     for side in range(2):
         begin, end = (front, n_near * WIDTH) if side == 0 else (first_far * WIDTH, back + 1)
-        for place in range(begin, end):
-            xs[place], ys[place], zs[place] = outside, 0.0, 0.0
-            squares[place] = outside * outside
-            neighbour[place] = -1
-            like = place - 1 if side == 0 else back + 1
+        like = front - 1 if side == 0 else back + 1
+        for empty in range(begin, end):
+            flat[_X, empty], flat[_Y, empty], flat[_Z, empty] = outside, 0.0, 0.0
+            flat[_R, empty] = outside * outside
+            neighbour[empty] = -1
             if n_types > 1:
-                kinds[place] = kinds[like]
-                radial_inverses[place] = radial_inverses[like]
-                angular_inverses[place] = angular_inverses[like]
+                flat[_TYPE, empty] = flat[_TYPE, like]
+                flat[_RADIAL, empty] = flat[_RADIAL, like]
+                flat[_ANGULAR, empty] = flat[_ANGULAR, like]
     for block in range(n_blocks):
         if n_near <= block < first_far:
             continue
@@ -117,8 +110,8 @@ def gather(arrays, scratch, i, types, positions, images, offsets, indices, shift
                 most = max(most, lane[_TYPE, block, k])
         else:
             store(0.0, lane, _TYPE, block)
-            store(1.0 / radial, lane, _RADIAL, block)
-            store(1.0 / angular if angular > 0.0 else 1.0, lane, _ANGULAR, block)
+            store(cutoffs[central, 0, 2], lane, _RADIAL, block)
+            store(cutoffs[central, 0, 3], lane, _ANGULAR, block)
         scratch.first_type[block] = np.int32(least)
         scratch.last_type[block] = np.int32(most)
         r = square_root(load(lane, _R, block))
@@ -130,7 +123,7 @@ def gather(arrays, scratch, i, types, positions, images, offsets, indices, shift
     return n_near, first_far
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def cosine_cutoff(r, inverse_cutoff):  # type: ignore[no-untyped-def]
     """Return f_c, its slope, the Chebyshev argument and f_c times the slope of the argument."""
     u = r * inverse_cutoff
@@ -159,13 +152,13 @@ def cosine_cutoff(r, inverse_cutoff):  # type: ignore[no-untyped-def]
     return fc, slope, 2.0 * away * away - 1.0, 4.0 * inverse_cutoff * away * fc
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def only_type(kind, t, value):  # type: ignore[no-untyped-def]
     """Return the value in lanes of neighbours of type t, and 0 elsewhere."""
     return below(t - 0.5, kind, below(kind, t + 0.5, value))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def radial_forward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-untyped-def]
     """Write the radial descriptors of one atom to ``scratch.q``."""
     lane, radial, sums = scratch.lane, scratch.radial, scratch.radial_sums
@@ -198,42 +191,41 @@ def radial_forward(arrays, scratch, central, n_near, first_far):  # type: ignore
                 scratch.q[n] += arrays.c_radial[central, t, n, k] * value
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def angular_block(arrays, scratch, central, block):  # type: ignore[no-untyped-def]
-    """Write the angular radial functions and the harmonics of one block."""
+@inner
+def angular_block(arrays, scratch, central, block, with_slopes):  # type: ignore[no-untyped-def]
+    """Write the angular radial functions (their slopes too, if asked) and harmonics of a block."""
     lane, chebyshev = scratch.lane, scratch.chebyshev
     g, g_slope, z_lm, xy = scratch.g, scratch.g_slope, scratch.z, scratch.xy
-    n_k = arrays.c_angular.shape[3]
+    c = arrays.c_angular
+    n_k = c.shape[3]
     fc, slope, x, dx = cosine_cutoff(load(lane, _R, block), load(lane, _ANGULAR, block))
     kind = load(lane, _TYPE, block)
-    # T_k in rows 2k, dT_k/dx = k U_(k-1) in rows 2k + 1.
+    n_angular = arrays.n_angular
+    # T_k in the first rows, dT_k/dx = k U_(k-1) in the others.
     before, now = splat(1.0), x
-    second_before, second = splat(0.0), splat(1.0)
     for k in range(1, n_k):
-        store(now, chebyshev, 2 * k)
-        store(float(k) * second, chebyshev, 2 * k + 1)
+        store(now, chebyshev, k)
         before, now = now, 2.0 * x * now - before
-        second_before, second = second, 2.0 * x * second - second_before
+    if with_slopes:
+        before, now = splat(0.0), splat(1.0)
+        for k in range(1, n_k):
+            store(float(k) * now, chebyshev, n_k + k)
+            before, now = now, 2.0 * x * now - before
     first, last = scratch.first_type[block], scratch.last_type[block]
     for t in range(first, last + 1):
-        fc_t, slope_t, dx_t = fc, slope, dx
-        if first != last:
-            fc_t = only_type(kind, float(t), fc)
-            slope_t = only_type(kind, float(t), slope)
-            dx_t = only_type(kind, float(t), dx)
-        c = arrays.c_angular[central, t]
-        for n in range(arrays.n_angular):
-            value, derivative = splat(c[n, 0]), splat(0.0)
+        chosen = splat(1.0) if first == last else only_type(kind, float(t), 1.0)
+        for n in range(n_angular):
+            value, derivative = splat(c[central, t, n, 0]), splat(0.0)
             for k in range(1, n_k):
-                value = value + c[n, k] * load(chebyshev, 2 * k)
-                derivative = derivative + c[n, k] * load(chebyshev, 2 * k + 1)
-            here, here_slope = fc_t * value, slope_t * value + dx_t * derivative
-            if t != first:
-                here = here + load(g, n, block)
-                here_slope = here_slope + load(g_slope, n, block)
-            store(here, g, n, block)
-            store(here_slope, g_slope, n, block)
-    l_max = arrays.l_harmonics
+                value = value + c[central, t, n, k] * load(chebyshev, k)
+            if with_slopes:
+                for k in range(1, n_k):
+                    derivative = derivative + c[central, t, n, k] * load(chebyshev, n_k + k)
+                here = chosen * (slope * value + dx * derivative)
+                store(here if t == first else here + load(g_slope, n, block), g_slope, n, block)
+            here = chosen * (fc * value)
+            store(here if t == first else here + load(g, n, block), g, n, block)
+    l_max = arrays.l_max
     ux, uy, uz = load(lane, _X, block), load(lane, _Y, block), load(lane, _Z, block)
     re, im = splat(1.0), splat(0.0)
     for m in range(l_max + 1):
@@ -256,15 +248,15 @@ def angular_block(arrays, scratch, central, block):  # type: ignore[no-untyped-d
         transpose(g, tile * WIDTH, block, scratch.g_columns, block * WIDTH, tile)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def angular_forward(arrays, scratch, central, n_near):  # type: ignore[no-untyped-def]
+@inner
+def angular_forward(arrays, scratch, central, n_near, with_slopes):  # type: ignore[no-untyped-def]
     """Write the angular descriptors of one atom to ``scratch.q``."""
     columns, s = scratch.g_columns, scratch.s
     for block in range(n_near):
-        angular_block(arrays, scratch, central, block)
+        angular_block(arrays, scratch, central, block, with_slopes)
     n_lanes = n_near * WIDTH
     rows = scratch.harmonics.shape[0]
-    flat = scratch.harmonics.reshape((rows, scratch.harmonics.shape[1] * WIDTH))
+    flat = scratch.harmonics_flat
     for tile in range(s.shape[1]):
         for lm in range(0, rows, WIDTH):
             s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = splat(0.0)
@@ -296,7 +288,7 @@ def angular_forward(arrays, scratch, central, n_near):  # type: ignore[no-untype
             ]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def invariants_forward(arrays, scratch, tile):  # type: ignore[no-untyped-def]
     """Write the rotational invariants of eight angular functions."""
     s, out = scratch.s, scratch.invariants
@@ -321,7 +313,7 @@ def invariants_forward(arrays, scratch, tile):  # type: ignore[no-untyped-def]
         store(Q_1111_COEFFICIENT * square * square, out, kind, tile)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def invariants_backward(arrays, scratch, tile):  # type: ignore[no-untyped-def]
     """Replace the sums s by dE/ds, given dE/d(invariants) in ``scratch.invariants``."""
     s, slopes = scratch.s, scratch.invariants
@@ -345,8 +337,8 @@ def invariants_backward(arrays, scratch, tile):  # type: ignore[no-untyped-def]
         square = s0 * s0 + s1 * s1 + s2 * s2
         f = 4.0 * Q_1111_COEFFICIENT * square * load(slopes, kind, tile)
         e0, e1, e2 = f * s0, f * s1, f * s2
-    for l in range(1, arrays.l_harmonics + 1):
-        slope = 2.0 * load(slopes, l - 1, tile) if l <= arrays.l_max else splat(0.0)
+    for l in range(1, arrays.l_max + 1):
+        slope = 2.0 * load(slopes, l - 1, tile)
         for lm in range(l * l - 1, l * (l + 2)):
             store(HARMONIC_WEIGHTS[lm] * slope * load(s, lm, tile), s, lm, tile)
     if arrays.has_q_222:
@@ -361,7 +353,7 @@ def invariants_backward(arrays, scratch, tile):  # type: ignore[no-untyped-def]
         store(load(s, 2, tile) + e2, s, 2, tile)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def hyperbolic_tangent(value):  # type: ignore[no-untyped-def]
     """Return tanh of every lane to double precision."""
     double = smaller(larger(2.0 * value, -80.0), 80.0)
@@ -384,7 +376,7 @@ def hyperbolic_tangent(value):  # type: ignore[no-untyped-def]
     return exponential / (exponential + 2.0)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def network(arrays, scratch, central):  # type: ignore[no-untyped-def]
     """Return the energy of one atom; write tanh and w1 (1 - tanh^2) of its neurons."""
     energy = splat(0.0)
@@ -406,7 +398,7 @@ def network(arrays, scratch, central):  # type: ignore[no-untyped-def]
     return total(energy) - arrays.b1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def network_backward(arrays, scratch, central):  # type: ignore[no-untyped-def]
     """Write dE/dq of one atom to ``scratch.q_slope``."""
     w0 = arrays.w0_by_descriptor
@@ -420,7 +412,7 @@ def network_backward(arrays, scratch, central):  # type: ignore[no-untyped-def]
         store(even + odd, scratch.q_slope, tile)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def backward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-untyped-def]
     """Write p_ij = dE_i/dr_ij of every neighbour, given dE/dq in ``scratch.q_slope_flat``."""
     slopes = scratch.radial_slopes
@@ -447,7 +439,7 @@ def backward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-un
         pair_forces(arrays, scratch, block, block < n_near)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def pair_forces(arrays, scratch, block, is_near):  # type: ignore[no-untyped-def]
     """Write p_ij of the neighbours in one block."""
     lane, radial, slopes = scratch.lane, scratch.radial, scratch.radial_slopes
@@ -476,7 +468,7 @@ def pair_forces(arrays, scratch, block, is_near):  # type: ignore[no-untyped-def
         return
     g, g_slope, s = scratch.g, scratch.g_slope, scratch.s_flat
     z_lm, xy = scratch.z, scratch.xy
-    n_angular, l_max = arrays.n_angular, arrays.l_harmonics
+    n_angular, l_max = arrays.n_angular, arrays.l_max
     gx, gy, gz = splat(0.0), splat(0.0), splat(0.0)
     for l in range(1, l_max + 1):
         a, b = splat(0.0), splat(0.0)

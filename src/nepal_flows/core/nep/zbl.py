@@ -18,10 +18,10 @@ References
 
 import math
 
-import numba
 import numpy as np
 
 from nepal_flows.core.nep.model import NepArchitecture
+from nepal_flows.core.simd import inner
 from nepal_flows.errors import ModelError
 from nepal_flows.typing import FloatArray
 
@@ -32,7 +32,7 @@ _INVERSE_SCREENING_LENGTH = 2.134563  # 1/Å
 _UNIVERSAL = (0.18175, 3.1998, 0.50986, 0.94229, 0.28022, 0.4029, 0.02817, 0.20162)
 
 # fmt: off
-_SINGLE_BOND_RADII = (  # Å, H to Pu, metals reduced by 10 % [3]
+_SINGLE_BOND_RADII = (  # Å, H to Pu, metals reduced by 10 %, [3]_
     0.32, 0.46, 1.20, 0.94, 0.77, 0.75, 0.71, 0.63, 0.64, 0.67,
     1.40, 1.25, 1.13, 1.04, 1.10, 1.02, 0.99, 0.96, 1.76, 1.54,
     1.33, 1.22, 1.21, 1.10, 1.07, 1.04, 1.00, 0.99, 1.01, 1.09,
@@ -50,6 +50,8 @@ _SINGLE_BOND_RADII = (  # Å, H to Pu, metals reduced by 10 % [3]
 def covalent_radius(number: int) -> float:
     """Return the covalent radius that bounds the typewise cutoff of an element, Å.
 
+    It is 4/3 of the tabulated single-bond radius, to the six digits that GPUMD carries.
+
     Raises
     ------
     ModelError
@@ -60,7 +62,7 @@ def covalent_radius(number: int) -> float:
             f"There is no covalent radius for atomic number {number}; the typewise ZBL cutoff "
             "covers H to Pu. Use a model without a type factor."
         )
-    return _SINGLE_BOND_RADII[number - 1] * 4.0 / 3.0
+    return float(f"{_SINGLE_BOND_RADII[number - 1] * 4.0 / 3.0:.6g}")
 
 
 def zbl_table(architecture: NepArchitecture) -> FloatArray:
@@ -101,7 +103,7 @@ def zbl_table(architecture: NepArchitecture) -> FloatArray:
     return table
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@inner
 def pair_repulsion(parameters, r):  # type: ignore[no-untyped-def]
     """Return the energy of a pair and its derivative in r.
 

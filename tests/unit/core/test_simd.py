@@ -1,0 +1,90 @@
+"""Eight doubles at once against NumPy."""
+
+import numba
+import numpy as np
+import pytest
+from numba.core.errors import TypingError
+
+from nepal_flows.core.simd import (
+    below,
+    empty_vectors,
+    larger,
+    load,
+    nearest,
+    power_of_two,
+    smaller,
+    splat,
+    square_root,
+    store,
+    total,
+    transpose,
+)
+
+
+@numba.njit
+def _elementwise(a, b, out):  # type: ignore[no-untyped-def]
+    x, y = load(a, 0, np.int32(1)), load(b, 0)
+    store(x + y, out, 0)
+    store(x - 2.0, out, 1)
+    store(3.0 * y, out, 2)
+    store(x / y, out, 3)
+    store(below(x, y, 5.0), out, 4)
+    store(smaller(x, y), out, 5)
+    store(larger(x, 0.0), out, 6)
+    store(square_root(y), out, 7)
+    store(nearest(x), out, 8)
+    store(power_of_two(nearest(x)), out, 9)
+    store(splat(7.0), out, 10)
+    store(1.5, out, 11)
+    return total(x)
+
+
+def test_operations_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    a, b, out = rng.normal(size=(2, 3, 8)) * 9, rng.uniform(0.1, 9, size=(1, 8)), np.empty((12, 8))
+    found = _elementwise(a, b, out)
+    x, y = a[0, 1], b[0]
+    expected = [
+        x + y, x - 2, 3 * y, x / y, np.where(x < y, 5.0, 0.0), np.minimum(x, y),
+        np.maximum(x, 0), np.sqrt(y), np.rint(x), 2.0 ** np.rint(x), np.full(8, 7.0),
+        np.full(8, 1.5),
+    ]  # fmt: skip
+    np.testing.assert_allclose(out, expected, rtol=1e-15)
+    assert found == pytest.approx(x.sum(), rel=1e-14)
+
+
+@numba.njit
+def _transposed(a, out):  # type: ignore[no-untyped-def]
+    for block in range(a.shape[1]):
+        transpose(a, 8, block, out, 8 * block, 1)
+
+
+def test_transpose_turns_blocks() -> None:
+    a, out = np.random.default_rng(1).normal(size=(16, 3, 8)), np.zeros((24, 2, 8))
+    _transposed(a, out)
+    np.testing.assert_array_equal(out[:, 1], a[8:].reshape(8, 24).T)
+    assert not out[:, 0].any()
+
+
+@numba.njit
+def _room(n):  # type: ignore[no-untyped-def]
+    room = empty_vectors(n)
+    return room, room.ctypes.data
+
+
+def test_room_is_aligned_to_a_cache_line() -> None:
+    for n in (1, 5, 100):
+        room, address = _room(n)
+        assert room.shape == (n, 8)
+        assert address % 64 == 0
+
+
+@numba.njit
+def _load_rows(a):  # type: ignore[no-untyped-def]
+    return total(load(a, 0))
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 8), np.float32), np.zeros((2, 2, 8))])
+def test_arrays_that_hold_no_vectors_do_not_compile(array: np.ndarray) -> None:
+    with pytest.raises(TypingError):
+        _load_rows(array)
