@@ -2,7 +2,9 @@
 
 The candidate with the largest grade is taken, its rows join the active set, the others are graded
 again, until none exceeds the threshold or the budget is spent. The budget keeps the best frames,
-never a random subset. Every candidate ends with a decision, its reason and the numbers behind it.
+never a random subset. Frames above the ceiling wait: what the frames taken before brought within
+reach may still be taken, the rest is refused as exploded. Every candidate ends with a decision, its
+reason and the numbers behind it.
 """
 
 from collections import Counter
@@ -120,7 +122,7 @@ def select_frames(
     ceiling: float | None = 1000.0,
     gate_reasons: Mapping[int, str] | None = None,
     also_labelled: Sequence[ProjectionFactors] = (),
-    duplicate_tolerance: float = 0.005,
+    duplicate_tolerance: float = 0.001,
     method: Method = "greedy",
     memory_limit_MB: float = 2000.0,
     n_threads: int = 1,
@@ -140,7 +142,9 @@ def select_frames(
     threshold
         Candidates are taken while the largest grade exceeds this.
     ceiling
-        Candidates above this grade at first are refused as exploded; None refuses none.
+        Candidates are not taken while their grade exceeds this; None lets all pass. While the
+        rank of an element is not saturated, grades have no scale: then, where nothing else
+        exceeds the threshold, the frame that exceeds the ceiling least is taken.
     gate_reasons
         Candidates that the physics gate refused, by index, with its words.
     also_labelled
@@ -165,7 +169,7 @@ def select_frames(
         If the active set does not fit the factors.
     """
     _check_options(budget, threshold, duplicate_tolerance, method)
-    book = _Book(active_set, candidates, gate_reasons or {}, ceiling)
+    book = _Book(active_set, candidates, gate_reasons or {})
     known = KnownFrames([*training, *also_labelled])
     pool_class = FramePool if active_set.variant == "subspace" else RebuiltPool
     survivors = [i for i in range(len(candidates)) if book.open[i]]
@@ -180,16 +184,32 @@ def select_frames(
         )
 
     places = np.array(survivors, dtype=np.int64)
-    course = _Course(book, pool(), places, known, duplicate_tolerance)
+    limits = _Limits(
+        budget=budget,
+        threshold=threshold,
+        ceiling=np.inf if ceiling is None else ceiling,
+        may_bridge=not all(member.is_saturated for member in active_set.members),
+        duplicate_tolerance=duplicate_tolerance,
+    )
+    course = _Course(book, pool(), places, known, limits)
     if method == "greedy":
-        _choose_greedily(course, budget, threshold)
+        _choose_greedily(course)
     elif method == "farthest":
-        _choose_farthest(course, budget, threshold, [*training, *also_labelled])
+        _choose_farthest(course, [*training, *also_labelled])
     else:
-        _choose_active(course, budget, threshold, pool())
+        _choose_active(course, pool())
     largest = course.largest_open_grade()
-    course.close(threshold)
+    course.close()
     return Selection(tuple(book.decisions()), tuple(book.selected), largest)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    budget: int
+    threshold: float
+    ceiling: float
+    may_bridge: bool
+    duplicate_tolerance: float
 
 
 class _Book:
@@ -200,7 +220,6 @@ class _Book:
         active_set: ActiveSet,
         candidates: Sequence[ProjectionFactors],
         gate_reasons: Mapping[int, str],
-        ceiling: float | None,
     ) -> None:
         n = len(candidates)
         self.candidates = candidates
@@ -219,9 +238,6 @@ class _Book:
             self.grades[i] = float(grades.max(initial=0.0))
             if i in gate_reasons:
                 self.refuse(i, "rejected_by_gate", gate_reasons[i])
-            elif ceiling is not None and self.grades[i] > ceiling:
-                words = f"grade {self.grades[i]:.4g} exceeds the ceiling {ceiling:g}"
-                self.refuse(i, "above_ceiling", words)
 
     def refuse(
         self,
@@ -278,7 +294,7 @@ class _Course:
         pool: FramePool | RebuiltPool,
         survivors: IntArray,
         known: KnownFrames,
-        tolerance: float,
+        limits: _Limits,
     ) -> None:
         self.book = book
         self.pool = pool
@@ -287,19 +303,31 @@ class _Course:
         self._known = known
         self._n_labelled = len(known)
         self._selected_twins: list[int] = []
-        self._tolerance = tolerance
+        self.limits = limits
+
+    @property
+    def budget_left(self) -> int:
+        """How many more may be selected."""
+        return self.limits.budget - len(self.book.selected)
 
     def open_grades(self) -> FloatArray:
         """Return the present grades of survivors, -1 where a decision fell."""
         return np.where(self.book.open[self.survivors], self.grades, -1.0)
 
+    def eligible(self) -> BoolArray:
+        """Return which survivors exceed the threshold and not the ceiling."""
+        grades = self.open_grades()
+        return (grades > self.limits.threshold) & (grades <= self.limits.ceiling)
+
     def largest_open_grade(self) -> float:
-        return float(max(self.open_grades().max(initial=0.0), 0.0))
+        grades = self.open_grades()
+        return float(grades[grades <= self.limits.ceiling].max(initial=0.0))
 
     def refuse_if_repeated(self, place: int) -> bool:
         """Refuse a survivor when it nearly repeats a known frame; return whether it does."""
         index = int(self.survivors[place])
-        twin = self._known.near_duplicate(self.book.candidates[index], self._tolerance)
+        tolerance = self.limits.duplicate_tolerance
+        twin = self._known.near_duplicate(self.book.candidates[index], tolerance)
         if twin is None:
             return False
         is_labelled = twin.index < self._n_labelled
@@ -328,8 +356,9 @@ class _Course:
         self._known.add(self.book.candidates[index])
         self._selected_twins.append(index)
 
-    def close(self, threshold: float) -> None:
+    def close(self) -> None:
         """Decide about every survivor that is left."""
+        threshold, ceiling = self.limits.threshold, self.limits.ceiling
         for place in np.flatnonzero(self.book.open[self.survivors]):
             index, grade = int(self.survivors[place]), float(self.grades[place])
             first = self.book.grades[index]
@@ -339,38 +368,41 @@ class _Course:
             elif grade <= threshold:
                 words = f"grade fell from {first:.4g} to {grade:.4g} with the frames selected"
                 self.book.refuse(index, "covered", words, grade=grade)
+            elif grade > ceiling:
+                words = f"grade {grade:.4g} exceeds the ceiling {ceiling:g}"
+                self.book.refuse(index, "above_ceiling", words, grade=grade)
             else:
                 words = f"grade {grade:.4g}, but the budget of {len(self.book.selected)} is spent"
                 self.book.refuse(index, "over_budget", words, grade=grade)
 
 
-def _choose_greedily(course: _Course, budget: int, threshold: float) -> None:
-    while len(course.book.selected) < budget:
+def _choose_greedily(course: _Course) -> None:
+    while course.budget_left > 0 and len(course.survivors):
         grades = course.open_grades()
-        if len(grades) == 0:
-            return
-        place = int(grades.argmax())
-        if grades[place] <= threshold:
+        eligible = course.eligible()
+        beyond = grades > course.limits.ceiling
+        if eligible.any():
+            place = int(np.where(eligible, grades, -1.0).argmax())
+            words = f"largest grade, {grades[place]:.4g}"
+        elif beyond.any() and course.limits.may_bridge:
+            place = int(np.where(beyond, grades, np.inf).argmin())
+            words = f"grade {grades[place]:.4g}, the least above the ceiling: nothing is closer"
+        else:
             return
         if not course.refuse_if_repeated(place):
-            course.select(place, f"largest grade, {grades[place]:.4g}")
+            course.select(place, words)
             course.regrade([place])
 
 
-def _choose_farthest(
-    course: _Course, budget: int, threshold: float, labelled: Sequence[ProjectionFactors]
-) -> None:
+def _choose_farthest(course: _Course, labelled: Sequence[ProjectionFactors]) -> None:
     marks = _mean_descriptors([*labelled, *course.book.candidates], len(course.book.elements))
     known, own = marks[: len(labelled)], marks[len(labelled) :][course.survivors]
     distances = np.full(len(own), np.inf)
     for mark in known:
         distances = np.minimum(distances, np.linalg.norm(own - mark, axis=1))
     chosen: list[int] = []
-    while len(chosen) < budget:
-        eligible = course.open_grades() > threshold
-        if not eligible.any():
-            break
-        place = int(np.where(eligible, distances, -1.0).argmax())
+    while course.budget_left > 0 and course.eligible().any():
+        place = int(np.where(course.eligible(), distances, -1.0).argmax())
         if not course.refuse_if_repeated(place):
             words = f"farthest mean descriptor, {distances[place]:.3g}"
             course.select(place, words)
@@ -379,10 +411,8 @@ def _choose_farthest(
     course.regrade(chosen)
 
 
-def _choose_active(
-    course: _Course, budget: int, threshold: float, joint: FramePool | RebuiltPool
-) -> None:
-    eligible = np.flatnonzero(course.open_grades() > threshold)
+def _choose_active(course: _Course, joint: FramePool | RebuiltPool) -> None:
+    eligible = np.flatnonzero(course.eligible())
     if len(eligible) == 0:
         return
     joint.take(eligible)
@@ -393,7 +423,7 @@ def _choose_active(
         if counts[place] == 0:
             words = "none of its rows is in the joint active set"
             course.book.refuse(index, "not_in_active_set", words)
-        elif len(chosen) < budget and not course.refuse_if_repeated(place):
+        elif course.budget_left > 0 and not course.refuse_if_repeated(place):
             course.select(place, f"{counts[place]} rows in the joint active set")
             chosen.append(place)
     course.regrade(chosen)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,13 +120,43 @@ def test_gate_ceiling_and_nan_are_refused_with_their_reasons(case) -> None:
         active_set,
         training,
         candidates,
-        **options(ceiling=0.999 * grades[highest], gate_reasons={5: "d_min 0.9 A"}),
+        **options(budget=0, ceiling=0.999 * grades[highest], gate_reasons={5: "d_min 0.9 A"}),
     )
     assert selection.decisions[highest].reason == "above_ceiling"
     assert selection.decisions[5].reason == "rejected_by_gate"
     assert selection.decisions[5].detail == "d_min 0.9 A"
     assert selection.decisions[3].reason == "not_finite"
     assert not {highest, 5, 3} & set(selection.selected)
+
+
+def test_frames_above_the_ceiling_are_reached_step_by_step(case) -> None:
+    _, training, candidates, active_set = case
+    first = np.sort(frame_grades(active_set, candidates))
+    ceiling = float(first[-4])
+    selection = select_frames(
+        active_set, training, candidates, **options(budget=30, ceiling=ceiling)
+    )
+    chosen = [selection.decisions[i] for i in selection.selected]
+    assert max(d.grade_at_decision for d in chosen) <= ceiling
+    above = [d for d in selection.decisions if d.grade > ceiling]
+    assert len(above) == 3
+    assert all(d.reason in ("selected", "covered", "above_ceiling") for d in above)
+    assert any(d.reason != "above_ceiling" for d in above)
+
+
+def test_ceiling_below_everything_starves_only_a_saturated_set(case) -> None:
+    _, training, candidates, active_set = case
+    grades = frame_grades(active_set, candidates)
+    low = options(budget=1, ceiling=0.9 * grades.min(), threshold=0.5 * grades.min())
+    assert not all(member.is_saturated for member in active_set.members)
+    bridged = select_frames(active_set, training, candidates, **low)
+    assert bridged.selected == (int(grades.argmin()),)
+    saturated = replace(
+        active_set, members=tuple(replace(m, is_saturated=True) for m in active_set.members)
+    )
+    refused = select_frames(saturated, training, candidates, **low)
+    assert refused.selected == ()
+    assert refused.refused == {"above_ceiling": 30}
 
 
 def test_repeats_of_labelled_and_of_selected_frames_are_refused(case) -> None:
