@@ -197,7 +197,9 @@ class Dynamics:
         else:
             self._state.velocities[:] = velocities
         self._limits = self._gate_limits()
-        self._neighbours = loop.list_neighbours(self._potential, self._state, skin)
+        self._reach = model.architecture.largest_cutoff
+        n_types = model.architecture.n_types
+        self._neighbours = loop.list_neighbours(self._state, self._reach + skin, n_types)
         nothing = self._state.nothing
         loop.update_forces(
             self._potential, self._state, self._neighbours, nothing, nothing, nothing
@@ -250,6 +252,7 @@ class Dynamics:
             self._potential,
             self._state,
             self._neighbours,
+            self._reach,
             self._skin,
             _compiled(stretch),
             self._limits,

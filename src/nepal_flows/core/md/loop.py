@@ -250,16 +250,14 @@ def update_forces(potential, state, neighbours, y, v, t):  # type: ignore[no-unt
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def list_neighbours(potential, state, skin):  # type: ignore[no-untyped-def]
-    """Wrap the atoms, note where they are, and return their Verlet list."""
+def list_neighbours(state, cutoff, n_types):  # type: ignore[no-untyped-def]
+    """Wrap the atoms, note where they are, and return their neighbours up to a cutoff, Å."""
     wrap_atoms(state.positions, state.cell, state.pbc)
     state.reference[:] = state.positions
     state.scale[0] = 1.0
-    cutoff = max(potential.radial_cutoffs.max(), potential.angular_cutoffs.max()) + skin
     offsets, indices, shift_index, shifts = build_neighbours(
         state.positions, state.cell, state.pbc, cutoff
     )
-    n_types = potential.radial_cutoffs.shape[0]
     if n_types > 1:
         indices, shift_index = sorted_by_type(state.types, n_types, offsets, indices, shift_index)
     return offsets, indices, shift_index, shifts
@@ -270,6 +268,7 @@ def advance(  # type: ignore[no-untyped-def]
     potential,
     state,
     neighbours,
+    reach,
     skin,
     stretch,
     limits,
@@ -290,8 +289,8 @@ def advance(  # type: ignore[no-untyped-def]
         :class:`MdState` with forces of the current positions; changed.
     neighbours
         Verlet list of the state.
-    skin
-        By how much its cutoff exceeds that of the potential, Å.
+    reach, skin
+        Largest cutoff of the potential, and by how much that of the list exceeds it, Å.
     stretch, limits, records
         :class:`Stretch`, :class:`Limits` and :class:`Records` (filled from its first row).
     n_done, n_steps
@@ -310,7 +309,6 @@ def advance(  # type: ignore[no-untyped-def]
     """
     n_atoms = state.masses.shape[0]
     dt = stretch.time_step
-    reach = max(potential.radial_cutoffs.max(), potential.angular_cutoffs.max())
     values = np.zeros(3)
     n_records = 0
     n_finished = 0
@@ -366,7 +364,7 @@ def advance(  # type: ignore[no-untyped-def]
             status = NOT_FINITE
             break
         if 2.0 * moved > state.scale[0] * (reach + skin) - reach:
-            neighbours = list_neighbours(potential, state, skin)
+            neighbours = list_neighbours(state, reach + skin, limits.distances.shape[0])
         step = n_before + n_done + n_finished + 1
         is_check = step % check_interval == 0 and step > burn_in
         y = v = t = state.nothing

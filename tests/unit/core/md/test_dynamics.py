@@ -11,7 +11,7 @@ from ase.md.verlet import VelocityVerlet
 
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.md.dynamics import Checks, Dynamics, Stretch
-from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.nep.model import NepArchitecture, NepModel, Zbl, model_from_parameters
 from nepal_flows.core.nep.potential import predict
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.structure import Structure
@@ -240,6 +240,35 @@ def test_other_threads_run_meanwhile(copper_model: NepModel) -> None:
         n_turns += 1
         thread.join(0.001)
     assert n_turns > 20
+
+
+def alloy_model() -> NepModel:
+    architecture = NepArchitecture(
+        ("Au", "Cu"), (5.0, 4.5), (4.0, 3.5), 2, 2, 4, 4, 3, False, False, 5, Zbl(1.0, 2.0)
+    )
+    rng = np.random.default_rng(0)
+    parameters = 0.3 * rng.normal(size=architecture.n_parameters)
+    return model_from_parameters(architecture, parameters, np.full(architecture.n_descriptors, 0.2))
+
+
+def test_two_elements_move_with_their_own_masses_and_distances() -> None:
+    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
+    atoms.symbols[::3] = "Au"
+    atoms.rattle(0.1, seed=1)
+    structure = structure_from_atoms(atoms)
+    gate = PhysicsGate({(79, 79): 1.0, (29, 79): 1.9}, temperature_margin=1e6)
+    dynamics = Dynamics(
+        alloy_model(), structure, masses=atoms.get_masses(), temperature=2000.0, seed=0, gate=gate
+    )
+    checks = dynamics.run(Stretch("nvt", (2000.0, 2000.0), 3000))
+    frame = dynamics.frame(checks, len(checks) - 1)
+    prediction = predict(alloy_model(), frame)
+    assert checks.potential_energy[-1] == pytest.approx(prediction.energy, abs=1e-8)
+    expected = projection_factors(alloy_model(), frame)
+    np.testing.assert_allclose(checks.factors.t[-16:], expected.t, atol=1e-9)
+    assert (checks.factors.types[-16:] == expected.types).all()
+    assert dynamics.failure.startswith("Cu-Au 1.8")
+    assert gate.violation(dynamics.structure) == dynamics.failure
 
 
 def test_open_structure_cannot_change_its_volume(copper_model: NepModel) -> None:
