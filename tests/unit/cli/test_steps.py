@@ -1,0 +1,231 @@
+"""Single steps on the user's own files: results agree with the library, bad input is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.io import read, write
+
+from nepal_flows.core.extrapolation import structure_grades
+from nepal_flows.core.nep.potential import predict
+from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.engines.single_steps import active_set_file, grade_file, predict_file, threaded
+from nepal_flows.io.asi import read_asi, unpack_active_set
+from nepal_flows.io.nep_txt import read_nep_txt
+from nepal_flows.io.structures import read_structures
+
+
+def test_predict_writes_what_ase_reads_back(files, nepal):
+    code, out, _ = nepal("predict", "nep.txt", "test.xyz", "--out", "p.xyz")
+    assert code == 0
+    assert "4 structures" in out
+    model = read_nep_txt("nep.txt")
+    for atoms, structure in zip(read("p.xyz", ":"), read_structures("test.xyz"), strict=True):
+        expected = predict(model, structure)
+        assert atoms.get_potential_energy() == pytest.approx(expected.energy, rel=1e-12)
+        assert np.allclose(atoms.get_forces(), expected.forces, atol=1e-12)
+        stress = -expected.virial / structure.volume
+        assert np.allclose(atoms.get_stress(voigt=False), stress, atol=1e-12)
+        assert np.allclose(atoms.info["virial"].reshape(3, 3), expected.virial, atol=1e-10)
+
+
+def test_predict_compares_with_labels_of_the_file(files, nepal_json):
+    document = nepal_json("predict", "nep.txt", "test.xyz", "--out", "p.xyz")
+    assert document["schema"] == "nepal/predict/1"
+    predicted, reference = read("p.xyz", ":"), read("test.xyz", ":")
+    difference = [
+        p.get_forces() - r.get_forces() for p, r in zip(predicted, reference, strict=True)
+    ]
+    rmse = np.sqrt(np.mean(np.square(difference)))
+    assert document["errors"]["force_rmse_eV_per_A"] == pytest.approx(rmse, rel=1e-9)
+    energies = [
+        (p.get_potential_energy() - r.get_potential_energy()) / len(p)
+        for p, r in zip(predicted, reference, strict=True)
+    ]
+    assert document["errors"]["energy_rmse_eV_per_atom"] == pytest.approx(np.std(energies))
+
+
+def test_predict_without_labels_has_no_errors(files, nepal_json):
+    assert nepal_json("predict", "nep.txt", "bare.xyz", "--out", "p.xyz")["errors"] is None
+
+
+def test_predict_adds_reference_energies_when_asked(files, nepal_json, nepal):
+    (files / "reference_energies.json").write_text(json.dumps({"Cu": -3.5}))
+    plain = nepal_json("predict", "nep.txt", "bare.xyz", "--out", "p.xyz")
+    shifted = nepal_json(
+        "predict", "nep.txt", "bare.xyz", "--out", "p.xyz", "--reference-energies",
+        "reference_energies.json",
+    )  # fmt: skip
+    assert shifted["energies_eV"][0] - plain["energies_eV"][0] == pytest.approx(-14.0)
+    _, _, err = nepal("predict", "nep.txt", "bare.xyz", "--out", "p.xyz")
+    assert "--reference-energies" in err
+
+
+def test_threads_do_not_change_predictions(files):
+    one = predict_file("nep.txt", "train.xyz", "a.xyz", n_threads=1)
+    two = predict_file("nep.txt", "train.xyz", "b.xyz", n_threads=2)
+    assert np.array_equal(one.energies, two.energies)
+    assert (files / "a.xyz").read_bytes() == (files / "b.xyz").read_bytes()
+
+
+def test_threaded_keeps_order_and_counts():
+    seen = []
+    values = threaded(
+        lambda n: n * n, list(range(9)), 3, progress=lambda done, total: seen.append((done, total))
+    )
+    assert values == [n * n for n in range(9)]
+    assert seen == [(k, 9) for k in range(1, 10)]
+
+
+def test_active_set_is_bound_to_its_model(files, nepal_json):
+    document = nepal_json("active-set", "nep.txt", "train.xyz", "--out", "a.asi")
+    (element,) = document["elements"]
+    assert element["element"] == "Cu"
+    assert element["n_rows"] == 48
+    assert element["largest_training_grade"] <= 1.001 + 1e-9
+    packed = unpack_active_set((files / "a.npz").read_bytes())
+    assert packed.model_sha256 == document["model_sha256"]
+    assert np.array_equal(read_asi("a.asi")["Cu"], packed.of_element("Cu").inverse)
+
+
+def test_full_variant_is_offered(files, nepal_json):
+    document = nepal_json(
+        "active-set", "nep.txt", "train.xyz", "--out", "a.asi", "--variant", "full"
+    )
+    assert document["variant"] == "full"
+
+
+def test_grade_writes_gamma_per_atom_and_per_frame(files, nepal_json):
+    active_set = active_set_file("nep.txt", "train.xyz", "a.asi")
+    document = nepal_json("grade", "nep.txt", "a.asi", "candidates.xyz", "--out", "g.xyz")
+    assert document["is_verified"] is True
+    model = read_nep_txt("nep.txt")
+    structures = read_structures("candidates.xyz")
+    for k, (atoms, structure) in enumerate(zip(read("g.xyz", ":"), structures, strict=True)):
+        expected = structure_grades(active_set, projection_factors(model, structure))
+        assert np.allclose(atoms.arrays["gamma"], expected, rtol=1e-9)
+        assert atoms.info["max_gamma"] == pytest.approx(expected.max())
+        assert document["max_gamma"][k] == pytest.approx(expected.max())
+
+
+def test_training_frames_are_graded_at_most_one(files):
+    active_set_file("nep.txt", "train.xyz", "a.asi")
+    assert grade_file("nep.txt", "a.asi", "train.xyz", "g.xyz").grades.max() <= 1.001 + 1e-6
+
+
+def test_master_alone_will_do(files):
+    active_set_file("nep.txt", "train.xyz", "a.asi")
+    from_text = grade_file("nep.txt", "a.asi", "candidates.xyz", "g.xyz")
+    from_master = grade_file("nep.txt", "a.npz", "candidates.xyz", "g.xyz")
+    assert np.array_equal(from_text.grades, from_master.grades)
+    assert from_master.is_verified
+
+
+def test_other_model_is_refused(files, nepal):
+    active_set_file("nep.txt", "train.xyz", "a.asi")
+    code, _, err = nepal("grade", "other.txt", "a.asi", "candidates.xyz", "--out", "g.xyz")
+    assert code == 2
+    assert "belongs to the model" in err
+    assert not (files / "g.xyz").exists()
+
+
+def test_active_set_without_master_is_used_with_a_remark(files, nepal):
+    active_set_file("nep.txt", "train.xyz", "a.asi")
+    (files / "a.npz").unlink()
+    code, _, err = nepal("grade", "nep.txt", "a.asi", "candidates.xyz", "--out", "g.xyz")
+    assert code == 0
+    assert "does not say which model" in err
+
+
+def test_stale_master_is_not_believed(files):
+    active_set_file("nep.txt", "train.xyz", "a.asi")
+    active_set_file("other.txt", "train.xyz", "b.asi")
+    (files / "b.asi").replace(files / "a.asi")
+    assert not grade_file("other.txt", "a.asi", "candidates.xyz", "g.xyz").is_verified
+
+
+def test_active_set_of_another_size_is_refused(files, nepal):
+    (files / "a.asi").write_text("Cu 2 2\n1\n0\n0\n1\n")
+    code, _, err = nepal("grade", "nep.txt", "a.asi", "bare.xyz", "--out", "g.xyz")
+    assert code == 2
+    assert "d=2" in err
+
+
+def test_select_gives_a_reason_for_every_frame(files, nepal_json):
+    document = nepal_json(
+        "select", "nep.txt", "train.xyz", "candidates.xyz", "--budget", "2", "--out", "s.xyz",
+        "--threshold", "1.5", "--ceiling", "1e9",
+    )  # fmt: skip
+    assert len(document["decisions"]) == 6
+    assert len(document["selected"]) == 2
+    assert sum(document["refused"].values()) == 4
+    chosen = read("s.xyz", ":")
+    assert [atoms.info["candidate"] for atoms in chosen] == document["selected"]
+    grades = [decision["gamma"] for decision in document["decisions"]]
+    assert document["selected"][0] == int(np.argmax(grades))
+
+
+def test_select_refuses_overlaps_and_repeats(files, nepal_json):
+    frames = read("candidates.xyz", ":2")
+    frames[0].positions[1] = frames[0].positions[0] + [0.5, 0, 0]
+    frames[1] = read("train.xyz", 0)
+    for atoms in frames:
+        atoms.calc = None
+    write("odd.xyz", frames)
+    document = nepal_json(
+        "select", "nep.txt", "train.xyz", "odd.xyz", "--budget", "2", "--out", "s.xyz",
+        "--threshold", "0.5",
+    )  # fmt: skip
+    reasons = [decision["reason"] for decision in document["decisions"]]
+    assert reasons == ["rejected_by_gate", "near_duplicate_of_labelled"]
+    assert "0.50 Å apart" in document["decisions"][0]["detail"]
+    assert document["selected"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "nothing.txt", "test.xyz", "--out", "p.xyz"], "nothing.txt"),
+        (["predict", "nep.txt", "nothing.xyz", "--out", "p.xyz"], "There is no file"),
+        (["predict", "nep.txt", "Si.vasp", "--out", "p.xyz"], "Si"),
+        (["predict", "nep.in", "test.xyz", "--out", "p.xyz"], "no kind of NEP"),
+        (["predict", "nep.txt", "nep.in", "--out", "p.xyz"], "cannot be read"),
+        (["active-set", "nep.txt", "Si.vasp", "--out", "a.asi"], "Si"),
+        (["active-set", "nep.txt", "train.xyz", "--out", "a.npz"], "overwritten"),
+        (["grade", "nep.txt", "nothing.asi", "test.xyz", "--out", "g.xyz"], "nothing.asi"),
+        (["grade", "nep.txt", "nothing.npz", "test.xyz", "--out", "g.xyz"], "nothing.npz"),
+        (["grade", "nep.txt", "train.xyz", "test.xyz", "--out", "g.xyz"], "train.xyz"),
+    ],
+)
+def test_bad_files_are_refused_in_one_message(files, nepal, arguments, message):
+    code, out, err = nepal(*arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_nan_in_a_structure_is_refused(files, nepal):
+    lines = (files / "bare.xyz").read_text().splitlines()
+    lines[2] = "Cu nan 0.0 0.0"
+    (files / "nan.xyz").write_text("\n".join(lines) + "\n")
+    code, _, err = nepal("predict", "nep.txt", "nan.xyz", "--out", "p.xyz")
+    assert code == 2
+    assert "NaN" in err
+
+
+@pytest.mark.parametrize("content", ["not json", "[1]", '{"Cu": "x"}', '{"Au": 1.0}'])
+def test_unusable_reference_energies_are_refused(files, nepal, content):
+    (files / "e.json").write_text(content)
+    code, _, err = nepal(
+        "predict", "nep.txt", "bare.xyz", "--out", "p.xyz", "--reference-energies", "e.json"
+    )
+    assert code == 2
+    assert "reference energies" in err
+
+
+def test_folder_that_cannot_be_written_is_refused(files, nepal):
+    (files / "file").write_text("")
+    code, _, err = nepal("predict", "nep.txt", "bare.xyz", "--out", "file/p.xyz")
+    assert code == 2
+    assert "Traceback" not in err
