@@ -18,7 +18,7 @@ from nepal_flows.errors import LabelError
 from nepal_flows.labelers.cp2k_data import data_entry
 from nepal_flows.labelers.cp2k_output import parse_cp2k_output
 from nepal_flows.labelers.kpoints import KPointRule, Mesh
-from nepal_flows.labelers.program import check_command, run_program, tail
+from nepal_flows.labelers.program import check_command, diagnosis, run_program
 from nepal_flows.labelers.protocol import RawLabel, Rung, UnconvergedLabelError
 from nepal_flows.units import (
     EV_PER_CUBIC_ANGSTROM_TO_GPA,
@@ -136,13 +136,14 @@ class Cp2kLabeler(MSONable):
             ["-i", INPUT, "-o", OUTPUT],
             directory=directory,
             log=LOG,
+            outputs=[OUTPUT],
             environment=data,
         )
         text = _text(directory / OUTPUT)
         try:
             output = parse_cp2k_output(text, n_atoms=structure.n_atoms)
         except LabelError as error:
-            raise type(error)(f"{error} Last lines: {tail(directory / OUTPUT)}") from error
+            raise type(error)(f"{error} It says: {diagnosis(directory, [OUTPUT])}") from error
         return RawLabel(
             energy=output.energy * HARTREE_TO_EV,
             forces=output.forces * HARTREE_PER_BOHR_TO_EV_PER_ANGSTROM,

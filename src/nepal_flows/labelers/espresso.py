@@ -16,7 +16,7 @@ from nepal_flows.errors import LabelError
 from nepal_flows.io.structures import atoms_from_structure
 from nepal_flows.labelers.ase_calculator import tensor
 from nepal_flows.labelers.kpoints import KPointRule, Mesh
-from nepal_flows.labelers.program import check_command, run_program, tail
+from nepal_flows.labelers.program import check_command, diagnosis, run_program
 from nepal_flows.labelers.protocol import RawLabel, Rung, UnconvergedLabelError
 from nepal_flows.units import BOLTZMANN_EV_PER_K, RYDBERG_TO_EV
 
@@ -165,7 +165,8 @@ class EspressoLabeler(MSONable):
         text = output.read_text(errors="replace")
         steps, version = _STEPS.search(text), _VERSION.search(text)
         if steps is None or "JOB DONE" not in text:
-            raise UnconvergedLabelError(f"pw.x did not converge. Last lines: {tail(output)}")
+            said = diagnosis(directory, [output.name])
+            raise UnconvergedLabelError(f"pw.x did not converge. It says: {said}")
         try:
             results = template.read_results(directory)
             energy, forces, stress = (results[n] for n in ("free_energy", "forces", "stress"))

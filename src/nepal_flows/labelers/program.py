@@ -1,6 +1,7 @@
 """Running a code in a directory: its command, its threads, what it said when it failed."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ from nepal_flows.engines.worker import ONE_THREAD
 from nepal_flows.errors import LabelError
 from nepal_flows.labelers.protocol import UnconvergedLabelError
 
-_N_TAIL_LINES = 12
+_N_LINES = 6
+_FAILURE = re.compile(r"NOT (achieved|converged)|error|abort|killed|segmentation|exceeded", re.IGNORECASE)
 
 
 def check_command(command: str, *, setting: str) -> None:
@@ -30,6 +32,7 @@ def run_program(
     *,
     directory: Path,
     log: str,
+    outputs: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a program to its end; one thread unless the environment says otherwise.
@@ -43,7 +46,9 @@ def run_program(
     directory
         Where it runs.
     log
-        Name of the file that takes its output.
+        Name of the file that takes what it prints.
+    outputs
+        Further files that may tell why it failed.
     environment
         Variables beside those of this process.
 
@@ -52,7 +57,7 @@ def run_program(
     LabelError
         If it cannot be started.
     UnconvergedLabelError
-        If it failed; the message has the command, the exit code, the directory and the last lines.
+        If it failed; the message has the command, the exit code, the directory and what it said.
     """
     words = [*shlex.split(command), *arguments]
     variables = ONE_THREAD | dict(os.environ) | dict(environment or {})
@@ -72,17 +77,46 @@ def run_program(
     if done.returncode != 0:
         raise UnconvergedLabelError(
             f"`{shlex.join(words)}` ended with exit code {done.returncode} in {directory}: "
-            f"{tail(directory / log)}"
+            f"{diagnosis(directory, [*outputs, log])}"
         )
 
 
-def tail(file: Path) -> str:
-    """Return the last lines of a file that say something, joined by bars."""
-    if not file.exists():
-        return "(no output)"
-    lines = [line.strip() for line in file.read_text(errors="replace").splitlines()]
-    telling = [line for line in lines if line.strip(" -*%=|")]
-    return " | ".join(telling[-_N_TAIL_LINES:]) or "(no output)"
+def diagnosis(directory: Path, files: Sequence[str]) -> str:
+    """Return what the output files of a program say about its failure, in one line.
+
+    That is the message in CP2K's box or between pw.x's rules, else the lines that speak of a
+    failure, else the last lines.
+    """
+    paths = [directory / name for name in files]
+    lines = [
+        line
+        for path in paths
+        if path.exists()
+        for line in path.read_text(errors="replace").splitlines()
+    ]
+    found = _boxed(lines) or _ruled(lines)
+    found = found or [line.strip() for line in lines if _FAILURE.search(line)]
+    found = found or [line.strip() for line in lines if line.strip(" -*%=|")]
+    return " | ".join(found[-_N_LINES:]) or "(no output)"
 
 
-__all__ = ["check_command", "run_program", "tail"]
+def _boxed(lines: Sequence[str]) -> list[str]:
+    """Return the text in the box that CP2K draws around a fatal error."""
+    starts = [number for number, line in enumerate(lines) if "[ABORT]" in line]
+    found: list[str] = []
+    for line in lines[starts[-1] + 1 :] if starts else ():
+        if set(line.strip()) == {"*"}:
+            break
+        found.append(line[9:].strip(" *"))
+    return [text for text in found if text]
+
+
+def _ruled(lines: Sequence[str]) -> list[str]:
+    """Return the text between the rules that pw.x draws around a fatal error."""
+    rules = [number for number, line in enumerate(lines) if set(line.strip()) == {"%"}]
+    if len(rules) < 2:
+        return []
+    return [line.strip() for line in lines[rules[0] + 1 : rules[1]] if line.strip()]
+
+
+__all__ = ["check_command", "diagnosis", "run_program"]

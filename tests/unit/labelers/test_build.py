@@ -1,0 +1,74 @@
+"""A campaign's labels section and a site's settings make a labeler."""
+
+import pytest
+
+from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels
+from nepal_flows.errors import CampaignError
+from nepal_flows.labelers import build_gate, build_labeler
+from nepal_flows.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(
+        cp2k_command="site-cp2k",
+        pw_command="site-pw.x",
+        cp2k_data_directory=tmp_path,
+        pseudo_directory=tmp_path,
+    )
+
+
+@pytest.fixture
+def build(settings, silicon):
+    def build(labels):
+        return build_labeler(labels, primitive=silicon, elements=["Si"], settings=settings)
+
+    return build
+
+
+def test_ase_takes_calculator_and_arguments(build):
+    labeler = build(AseLabels(calculator="lj", arguments={"sigma": 2.0}))
+    assert labeler.physics()["arguments"] == {"sigma": 2.0}
+    with pytest.raises(CampaignError, match="`emt`"):
+        build(AseLabels(calculator="etm"))
+
+
+def test_site_gives_programs_unless_the_campaign_does(build, tmp_path):
+    assert build(EspressoLabels(code="espresso")).command == "site-pw.x"
+    assert build(EspressoLabels(code="espresso", command="my-pw.x")).command == "my-pw.x"
+    assert build(EspressoLabels(code="espresso")).pseudo_directory == str(tmp_path)
+    assert build(EspressoLabels(code="espresso", pseudo_dir="/p")).pseudo_directory == "/p"
+    cp2k = build(Cp2kLabels(code="cp2k"))
+    assert (cp2k.command, cp2k.data_directory) == ("site-cp2k", str(tmp_path))
+    assert cp2k.elements == ("Si",)
+
+
+def test_every_option_of_a_code_reaches_its_labeler(build):
+    given = EspressoLabels(
+        code="espresso",
+        pseudopotentials={"Si": "a.UPF"},
+        ecutwfc_Ry=42.0,
+        ecutrho_Ry=300.0,
+        smearing_temperature_K=500.0,
+        conv_thr_Ry=1e-8,
+        mixing_beta=0.3,
+        input_data={"system": {"vdw_corr": "d3"}},
+        kpoints={"mode": "spacing", "spacing_per_A": 0.25, "offset": [False, False, False]},
+        max_net_force_eV_per_A=0.5,
+    )
+    lists = build(given).namelists({})
+    assert lists["system"]["ecutwfc"] == 42.0
+    assert lists["system"]["ecutrho"] == 300.0
+    assert lists["system"]["vdw_corr"] == "d3"
+    assert lists["system"]["degauss"] == pytest.approx(0.00316681, abs=1e-7)
+    assert lists["electrons"] == {"conv_thr": 1e-8, "mixing_beta": 0.3}
+    assert build(given).kpoints.physics()["spacing_per_A"] == 0.25
+    assert build(given).max_net_force == 0.5
+    cp2k = build(Cp2kLabels(code="cp2k", cutoff_Ry=400, rel_cutoff_Ry=50, eps_scf=1e-6, max_scf=9))
+    assert (cp2k.cutoff_Ry, cp2k.rel_cutoff_Ry, cp2k.eps_scf, cp2k.max_scf) == (400, 50, 1e-6, 9)
+
+
+def test_gate_has_the_limits_of_the_code_or_of_the_campaign():
+    assert build_gate(Cp2kLabels(code="cp2k")).max_net_force == 0.005
+    gate = build_gate(AseLabels(max_net_force_eV_per_A=0.2, max_force_eV_per_A=30.0))
+    assert (gate.max_net_force, gate.max_force) == (0.2, 30.0)
