@@ -19,6 +19,7 @@ from nepal_flows.report.figures.style import (
     log_axis,
     new_figure,
 )
+from nepal_flows.report.words import figures
 from nepal_flows.schemas import CalibrationBin
 from nepal_flows.typing import FloatArray
 
@@ -34,57 +35,75 @@ def _present(data: ReportData) -> list[ParityPoints]:
 
 @in_style
 def parity(data: ReportData) -> Figure | None:
-    """Draw predicted against reference energies and forces, one column a data set."""
+    """Draw predicted against reference energies and forces, and the error of forces below.
+
+    One column a data set; energies without their mean offset.
+    """
     sets = _present(data)
     if not sets:
         return None
-    figure = new_figure(5.4)
-    grid = figure.subplots(2, 3, squeeze=False)
+    figure = new_figure(7.2)
+    grid = figure.subplots(3, 3, squeeze=False, height_ratios=(1.0, 1.0, 0.75))
     for axes in grid[:, len(sets) :].ravel():
         axes.set_visible(False)
-    energies = [(points.reference_energies, points.predicted_energies) for points in sets]
-    forces = [(p.reference_forces.ravel(), p.predicted_forces.ravel()) for p in sets]
+    energies = [_finite(p.reference_energies, _centred(p)) for p in sets]
+    forces = [_finite(p.reference_forces.ravel(), p.predicted_forces.ravel()) for p in sets]
+    errors = [(reference, 1000.0 * (predicted - reference)) for reference, predicted in forces]
     for row, (pairs, unit) in enumerate(((energies, "meV/atom"), (forces, "meV/Å"))):
-        limits = _common_limits(pairs)
-        for column, (points, pair) in enumerate(zip(sets, pairs, strict=True)):
-            _parity_panel(grid[row, column], pair, limits, DATASETS[points.dataset], unit)
-    for column, points in enumerate(sets):
-        grid[0, column].set_title(DATASETS[points.dataset][2])
-        grid[1, column].set_xlabel("reference")
-    grid[0, 0].set_ylabel("predicted energy (eV/atom)")
-    grid[1, 0].set_ylabel("predicted force (eV/Å)")
+        limits = _limits([value for pair in pairs for value in pair])
+        for axes, points, pair in zip(grid[row], sets, pairs, strict=False):
+            axes.plot(limits, limits, color=colour("muted"), linewidth=0.9, zorder=1)
+            _points(axes, pair, (limits, limits), points.dataset)
+            axes.set_aspect("equal")
+            _state_rmse(axes, pair, unit)
+    extent = (_limits([x for x, _ in errors]), _limits([y for _, y in errors]))
+    for axes, points, pair in zip(grid[2], sets, errors, strict=False):
+        axes.axhline(0.0, color=colour("muted"), linewidth=0.9, zorder=1)
+        _points(axes, pair, extent, points.dataset)
+        axes.set_xlabel("reference force (eV/Å)")
+    for axes, points in zip(grid[0], sets, strict=False):
+        axes.set_title(DATASETS[points.dataset][2])
+    labels = ("predicted energy (eV/atom)", "predicted force (eV/Å)", "force error (meV/Å)")
+    for axes, label in zip(grid[:, 0], labels, strict=True):
+        axes.set_ylabel(label)
     return figure
 
 
-def _common_limits(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[float, float]:
-    """Return limits that hold all finite values, with a margin."""
-    values = np.concatenate([np.concatenate(pair) for pair in pairs])
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
+def _centred(points: ParityPoints) -> FloatArray:
+    """Return predicted energies without the mean offset from the reference."""
+    offsets = points.predicted_energies - points.reference_energies
+    known = offsets[np.isfinite(offsets)]
+    return points.predicted_energies - (known.mean() if len(known) > 1 else 0.0)
+
+
+def _finite(reference: FloatArray, predicted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    finite = np.isfinite(reference) & np.isfinite(predicted)
+    return reference[finite], predicted[finite]
+
+
+def _limits(values: Sequence[FloatArray]) -> tuple[float, float]:
+    """Return limits that hold all values, with a margin."""
+    everything = np.concatenate(values)
+    if len(everything) == 0:
         return (-1.0, 1.0)
-    low, high = float(values.min()), float(values.max())
+    low, high = float(everything.min()), float(everything.max())
     pad = 0.04 * (high - low) or 0.01
     return (low - pad, high + pad)
 
 
-def _parity_panel(
+def _points(
     axes: Axes,
     pair: tuple[FloatArray, FloatArray],
-    limits: tuple[float, float],
-    look: tuple[str, str, str],
-    unit: str,
+    extent: tuple[tuple[float, float], tuple[float, float]],
+    dataset: Dataset,
 ) -> None:
-    reference, predicted = pair
-    tint, marker, _ = look
-    finite = np.isfinite(reference) & np.isfinite(predicted)
-    reference, predicted = reference[finite], predicted[finite]
-    axes.plot(limits, limits, color=colour("muted"), linewidth=0.9, zorder=1)
-    if len(reference) > _MANY:
-        _density(axes, reference, predicted, limits, tint)
+    """Draw points, or their density where they are many."""
+    tint, marker, _ = DATASETS[dataset]
+    if len(pair[0]) > _MANY:
+        _density(axes, *pair, (*extent[0], *extent[1]), tint)
     else:
         axes.plot(
-            reference,
-            predicted,
+            *pair,
             linestyle="none",
             marker=marker,
             markersize=4,
@@ -92,27 +111,28 @@ def _parity_panel(
             alpha=0.75,
             markeredgewidth=0,
         )
-    axes.set(xlim=limits, ylim=limits)
-    axes.set_aspect("equal")
+    axes.set(xlim=extent[0], ylim=extent[1])
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5))
-    if len(reference) == 0:
-        return
-    rmse = 1000.0 * float(np.sqrt(np.mean((predicted - reference) ** 2)))
-    axes.text(
-        0.04, 0.96, f"RMSE {rmse:.3g} {unit}", transform=axes.transAxes, va="top", fontsize=8.5
-    )
 
 
 def _density(
-    axes: Axes, x: FloatArray, y: FloatArray, limits: tuple[float, float], tint: str
+    axes: Axes, x: FloatArray, y: FloatArray, extent: tuple[float, float, float, float], tint: str
 ) -> None:
     """Draw counts in hexagons as opacity, which reads on a light and on a dark ground."""
-    cells = axes.hexbin(x, y, gridsize=72, extent=(*limits, *limits), mincnt=1, linewidths=0)
+    cells = axes.hexbin(x, y, gridsize=44, extent=extent, mincnt=1, linewidths=0)
     counts = np.log1p(np.asarray(cells.get_array(), dtype=float))
-    shades = np.round(0.25 + 0.75 * counts / counts.max(), 2)
+    shades = np.round(0.25 + 0.75 * counts / counts.max(), 1)
     cells.set_array(None)
+    cells.set_clip_on(False)  # all lie within; it halves the drawing
     cells.set_facecolor([(*to_rgb(colour(tint)), shade) for shade in shades])
+
+
+def _state_rmse(axes: Axes, pair: tuple[FloatArray, FloatArray], unit: str) -> None:
+    if len(pair[0]):
+        rmse = 1000.0 * float(np.sqrt(np.mean((pair[1] - pair[0]) ** 2)))
+        text = f"RMSE {figures(rmse)} {unit}"
+        axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=8.5)
 
 
 @in_style

@@ -110,9 +110,10 @@ def accuracy(data: ReportData) -> Section:
                 parity,
                 f"Predicted against reference energies and forces for {listed(sets)}; points "
                 "lie along the diagonal when the model is right.",
-                "Each point is a frame (above) or a force component (below); where points are "
-                "many, darker means more. Energies are without the atomic reference energies. "
-                "A good model hugs the diagonal in every column alike.",
+                "Each point is a frame (first row) or a force component (second and third); where "
+                "points are many, a stronger colour means more. Energies are without the atomic "
+                "reference energies and the mean offset. A good model hugs the lines in every "
+                "column alike; the third row shows what the second is too coarse for.",
             )
         )
     distribution = draw.error_distribution(data)
