@@ -188,7 +188,7 @@ def sorted_by_type(types, n_types, offsets, indices, shift_index):  # type: igno
     return new_indices, new_shift_index
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def energy_forces_virial(  # type: ignore[no-untyped-def]
     arrays, types, positions, cell, offsets, indices, shift_index, shifts, energies, forces, virial
 ):

@@ -201,7 +201,7 @@ def projection_gradient(
     return ProjectionGradient(float(values.sum()), -forces, -virial)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def energy_forces_factors(  # type: ignore[no-untyped-def]
     arrays, types, positions, cell, offsets, indices, shift_index, shifts,
     energies, forces, virial, y, v, t,
