@@ -64,7 +64,9 @@ def run_app(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="nepal")
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+        code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+        # typer turns Ctrl-C into an exit without a word
+        return _reported(KeyboardInterrupt()) if code == ExitCode.INTERRUPTED else code
     except (Exception, KeyboardInterrupt) as error:
         return _reported(error)
     return ExitCode.OK

@@ -21,6 +21,20 @@ from nepal_flows.errors import (
     TrainingError,
 )
 
+COMMANDS = (
+    "init",
+    "plan",
+    "run",
+    "status",
+    "report",
+    "query",
+    "train",
+    "predict",
+    "active-set",
+    "grade",
+    "select",
+    "warmup",
+)
 COMMAND = [sys.executable, "-c", "from nepal_flows.cli import main; main()"]
 
 
@@ -45,20 +59,7 @@ def test_help_imports_nothing_heavy():
 
 def test_every_command_of_the_manual_exists(nepal):
     _, out, _ = nepal("--help")
-    for command in [
-        "init",
-        "plan",
-        "run",
-        "status",
-        "report",
-        "query",
-        "train",
-        "predict",
-        "active-set",
-        "grade",
-        "select",
-        "warmup",
-    ]:
+    for command in COMMANDS:
         assert f"  {command} " in out
         code, text, _ = nepal(command, "--help")
         assert code == 0
@@ -108,7 +109,7 @@ def test_exit_codes(error, code):
     ],
 )
 def test_errors_become_one_message(monkeypatch, capsys, error, text, code):
-    def failing(*_):
+    def failing(*_, **__):
         raise error
 
     monkeypatch.setattr("nepal_flows.campaign.init.init_campaign", failing)
