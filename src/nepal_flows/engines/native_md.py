@@ -29,7 +29,7 @@ from nepal_flows.core.md.thinning import BestOfBlocks
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace, Outcome
-from nepal_flows.errors import ActiveSetError, InputError
+from nepal_flows.errors import ActiveSetError, InputError, StructureError
 from nepal_flows.typing import FloatArray
 from nepal_flows.units import EV_PER_CUBIC_ANGSTROM_TO_GPA
 
@@ -121,19 +121,13 @@ def run_native_md(
     """
     _check_arguments(protocol, active_set, model, model_sha256)
     gate = default_gate(structure) if gate is None else gate
-    stretches = [
-        Stretch(
-            ensemble=segment.ensemble,
-            temperature=_pair(segment.temperature_K),
-            n_steps=segment.n_steps,
-            pressure=_pair(segment.pressure_GPa, 1.0 / EV_PER_CUBIC_ANGSTROM_TO_GPA),
-            time_step=time_step_fs,
-            thermostat_time=thermostat_time_fs,
-            barostat_time=barostat_time_fs,
-            bulk_modulus=bulk_modulus_GPa / EV_PER_CUBIC_ANGSTROM_TO_GPA,
-        )
-        for segment in protocol
-    ]
+    couplings = {
+        "time_step": time_step_fs,
+        "thermostat_time": thermostat_time_fs,
+        "barostat_time": barostat_time_fs,
+        "bulk_modulus": bulk_modulus_GPa / EV_PER_CUBIC_ANGSTROM_TO_GPA,
+    }
+    stretches = [_stretch(segment, couplings) for segment in protocol]
     requested = sum(stretch.n_steps for stretch in stretches)
     dynamics = Dynamics(
         model,
@@ -199,6 +193,16 @@ def _check_arguments(
         )
 
 
+def _stretch(segment: MdSegment, couplings: dict[str, float]) -> Stretch:
+    return Stretch(
+        ensemble=segment.ensemble,
+        temperature=_pair(segment.temperature_K),
+        n_steps=segment.n_steps,
+        pressure=_pair(segment.pressure_GPa, 1.0 / EV_PER_CUBIC_ANGSTROM_TO_GPA),
+        **couplings,
+    )
+
+
 def _pair(value: float | tuple[float, float], factor: float = 1.0) -> tuple[float, float]:
     if isinstance(value, Sequence):
         return (float(value[0]) * factor, float(value[1]) * factor)
@@ -212,9 +216,20 @@ def _audit_steps(checks: range, check_interval: int, n_audit: int, seed: int) ->
     return frozenset(int(c) * check_interval for c in rng.choice(checks, n, replace=False))
 
 
+_COLUMNS = {
+    "step": "steps",
+    "temperature_K": "temperature",
+    "target_temperature_K": "target_temperature",
+    "potential_energy_eV": "potential_energy",
+    "kinetic_energy_eV": "kinetic_energy",
+    "pressure_GPa": "pressure",
+    "volume_A3": "volume",
+}
+
+
 @dataclass(eq=False)
 class _Collector:
-    """What a run has gathered so far."""
+    """What a run has gathered so far; positions are kept of chosen frames alone."""
 
     dynamics: Dynamics
     active_set: ActiveSet | None
@@ -224,31 +239,24 @@ class _Collector:
     candidates: BestOfBlocks[MdFrame]
     audit_steps: frozenset[int]
     audit: list[MdFrame] = field(default_factory=list)
-    parts: list[tuple[Checks, int]] = field(default_factory=list)
-    grades: list[FloatArray] = field(default_factory=list)
+    columns: list[dict[str, FloatArray]] = field(default_factory=list)
+    last: Structure | None = None
     n_exceeded: int = 0
     n_above_ceiling: int = 0
 
     def take(self, checks: Checks) -> tuple[Outcome, str] | None:
         """Grade checks and keep what is worth it; return why the run must stop, if it must."""
         grades = self._grades(checks)
+        gamma = grades.max(axis=1, initial=-np.inf) if grades.size else np.full(len(checks), np.nan)
+        n_seen, stop = len(checks), None
         for index, step in enumerate(checks.steps.tolist()):
-            gamma = float(grades[index].max()) if grades.size else float("nan")
-            frame = partial(self._frame, checks, index, gamma, grades[index])
-            if step in self.audit_steps:
-                self.audit.append(frame())
-            if gamma >= self.gamma_low:
-                self.n_exceeded += 1
-                if gamma <= self.ceiling:
-                    self.candidates.offer(gamma, frame)
-                else:
-                    self.n_above_ceiling += 1
-            stop = self._stop(gamma, step) if grades.size else None
+            self._keep(checks, index, float(gamma[index]), grades[index])
+            stop = self._stop(float(gamma[index]), step) if grades.size else None
             if stop is not None:
-                self._note(checks, grades, index + 1)
-                return stop
-        self._note(checks, grades, len(checks))
-        return None
+                n_seen = index + 1
+                break
+        self._note(checks, gamma, grades, n_seen)
+        return stop
 
     def result(self, outcome: Outcome, reason: str | None, requested: int) -> MdRun:
         """Return the run."""
@@ -262,17 +270,27 @@ class _Collector:
             trace=self._trace(),
             n_exceeded_checks=self.n_exceeded,
             n_above_ceiling=self.n_above_ceiling,
-            final=self.dynamics.structure,
+            final=self._final(),
         )
 
     def _grades(self, checks: Checks) -> FloatArray:
         """Return the grade of every atom at every check, shape (n_checks, n_atoms), or nothing."""
-        if self.active_set is None or checks.factors is None:
+        if self.active_set is None or checks.factors is None or len(checks) == 0:
             return np.zeros((len(checks), 0))
         n_atoms = self.dynamics.start.n_atoms
-        if len(checks) == 0:
-            return np.zeros((0, n_atoms))
         return structure_grades(self.active_set, checks.factors).reshape(-1, n_atoms)
+
+    def _keep(self, checks: Checks, index: int, gamma: float, grades: FloatArray) -> None:
+        """Keep one frame if it is an audit frame, or offer it as a candidate."""
+        frame = partial(self._frame, checks, index, gamma, grades)
+        if int(checks.steps[index]) in self.audit_steps:
+            self.audit.append(frame())
+        if gamma >= self.gamma_low:
+            self.n_exceeded += 1
+            if gamma <= self.ceiling:
+                self.candidates.offer(gamma, frame)
+            else:
+                self.n_above_ceiling += 1
 
     def _stop(self, gamma: float, step: int) -> tuple[Outcome, str] | None:
         if not np.isfinite(gamma):
@@ -284,41 +302,41 @@ class _Collector:
             )
         return None
 
-    def _note(self, checks: Checks, grades: FloatArray, n: int) -> None:
-        """Add the first `n` checks to the trace."""
-        self.parts.append((checks, n))
-        self.grades.append(grades[:n])
-
     def _frame(self, checks: Checks, index: int, gamma: float, grades: FloatArray) -> MdFrame:
         structure = self.dynamics.frame(checks, index)
         return MdFrame(structure, int(checks.steps[index]), gamma, grades.copy())
 
-    def _trace(self) -> MdTrace:
-        def column(name: str) -> FloatArray:
-            parts = [getattr(checks, name)[:n] for checks, n in self.parts]
-            return np.concatenate(parts) if parts else np.zeros(0)
+    def _note(self, checks: Checks, gamma: FloatArray, grades: FloatArray, n: int) -> None:
+        """Add the first `n` checks to the trace."""
+        columns = {name: getattr(checks, source)[:n] for name, source in _COLUMNS.items()}
+        columns["gamma"] = gamma[:n]
+        numbers = self.dynamics.start.numbers
+        for number in np.unique(numbers) if self.active_set is not None else ():
+            of_element = grades[:n, numbers == number] if grades.size else np.zeros((n, 1))
+            columns[f"gamma.{SYMBOLS[number]}"] = of_element.max(axis=1)
+        self.columns.append({name: column.copy() for name, column in columns.items()})
+        if n > 0:
+            self.last = self.dynamics.frame(checks, n - 1)
 
-        steps = column("steps").astype(np.int64)
-        gamma, by_element = np.full(len(steps), np.nan), {}
-        if self.active_set is not None:
-            grades = np.concatenate([np.zeros((0, self.dynamics.start.n_atoms)), *self.grades])
-            gamma = grades.max(axis=1)
-            numbers = self.dynamics.start.numbers
-            by_element = {
-                SYMBOLS[number]: grades[:, numbers == number].max(axis=1)
-                for number in np.unique(numbers)
-            }
-        return MdTrace(
-            step=steps,
-            temperature_K=column("temperature"),
-            target_temperature_K=column("target_temperature"),
-            potential_energy_eV=column("potential_energy"),
-            kinetic_energy_eV=column("kinetic_energy"),
-            pressure_GPa=column("pressure") * EV_PER_CUBIC_ANGSTROM_TO_GPA,
-            volume_A3=column("volume"),
-            gamma=gamma,
-            gamma_by_element=by_element,
-        )
+    def _final(self) -> Structure:
+        try:
+            return self.dynamics.structure
+        except StructureError:
+            return self.last or self.dynamics.start
+
+    def _trace(self) -> MdTrace:
+        empty = {name: np.zeros(0) for name in (*_COLUMNS, "gamma")}
+        parts = self.columns or [empty]
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        columns["step"] = columns["step"].astype(np.int64)
+        columns["pressure_GPa"] = columns["pressure_GPa"] * EV_PER_CUBIC_ANGSTROM_TO_GPA
+        prefix = "gamma."
+        by_element = {
+            name.removeprefix(prefix): columns.pop(name)
+            for name in list(columns)
+            if name.startswith(prefix)
+        }
+        return MdTrace(**columns, gamma_by_element=by_element)
 
 
 __all__ = ["MIN_DISTANCE_FACTOR", "default_gate", "run_native_md"]

@@ -169,6 +169,7 @@ def test_explosion_is_a_crash(copper_model: NepModel) -> None:
     run = run_native_md(cell(rattle=0.1), wild, RAMP, seed=3, gate=gate)
     assert run.outcome == "crashed"
     assert run.finished_steps < 10
+    assert np.isfinite(run.final.positions).all()
 
 
 def test_default_gate_scales_covalent_radii() -> None:

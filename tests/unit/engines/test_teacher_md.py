@@ -50,7 +50,7 @@ def test_volume_is_kept_without_pressure() -> None:
 def test_crystal_has_the_energy_of_its_temperature() -> None:
     # Three degrees of freedom per atom but for the centre of mass, nearly harmonic at 300 K.
     start = structure_from_atoms(bulk("Cu", cubic=True) * (2, 2, 1))
-    settings = {**SETTINGS, "temperature_K": 300.0, "n_frames": 150, "equilibration_steps": 200}
+    settings = {**SETTINGS, "temperature_K": 300.0, "n_frames": 70, "equilibration_steps": 200}
     frames = run_teacher_md(
         start,
         EMT(),
