@@ -2,8 +2,9 @@ r"""The dominant rows of one element's design matrix, in memory or streamed.
 
 Small data are searched in one piece, by MaxVol over all rows. Larger data start from an even
 sample and then pass over all rows in chunks that fit the memory: every row of a chunk is
-expressed in the active ones, better rows are swapped in at once, and the inverse follows. Both
-end with a pass in which no row exceeds the tolerance: that pass is the verification.
+expressed in the active ones, better rows are swapped in at once, and the inverse follows. The rows
+that came closest in earlier chunks are carried along, since later swaps may lift them. Both end
+with a pass in which no row exceeds the tolerance: that pass is the verification.
 """
 
 from dataclasses import dataclass
@@ -79,9 +80,12 @@ def subspace_dominant_rows(
     if rows.n_rows > chunk:
         start = np.linspace(0, rows.n_rows - 1, chunk).astype(np.int64)
     active = start[_dominant(_product(rows, start, whitening, n_threads), tolerance)]
+    reserve = np.zeros(0, dtype=np.int64)
     for _ in range(_MAX_PASSES):
         inverse, log_determinant = _inverse_of(rows, active, whitening)
-        largest, n_swaps = _improving_pass(rows, active, inverse, tolerance, chunk, n_threads)
+        largest, n_swaps, reserve = _improving_pass(
+            rows, active, reserve, inverse, tolerance, chunk, n_threads
+        )
         if n_swaps == 0:
             break
     return DominantRows(
@@ -146,7 +150,13 @@ def full_dominant_rows(
 def _chunk_rows(d: int, rank: int, memory: float) -> int:
     """Return how many rows may be held as coefficients beside a few (d, d) matrices."""
     spare = 0.6 * memory - 8.0 * (4 * d * d + 4 * BLOCK_ROWS * d)
-    return max(int(spare / (8.0 * max(rank, 1))), 2 * rank, 1024)
+    rows = int(spare / (8.0 * max(rank, 1)))
+    return max(rows - 2 * _reserve_rows(rows), 2 * rank, 1024)
+
+
+def _reserve_rows(chunk: int) -> int:
+    """Return how many rows are carried along beside a chunk."""
+    return max(chunk // 8, 64)
 
 
 def _first_pass(rows: DesignRows, span: Span, n_threads: int) -> tuple[FloatArray, float]:
@@ -196,27 +206,47 @@ def _inverse_of(
 def _improving_pass(
     rows: DesignRows,
     active: IntArray,
+    reserve: IntArray,
     inverse: FloatArray,
     tolerance: float,
     chunk: int,
     n_threads: int,
-) -> tuple[float, int]:
-    """Grade all rows, swapping better ones into ``active``; return largest grade and swaps."""
+) -> tuple[float, int, IntArray]:
+    """Grade all rows, swapping better ones into ``active``.
+
+    Returns the largest grade met, the number of swaps, and the rows that came closest.
+    """
     largest, n_swaps = 0.0, 0
     for part in blocks(0, rows.n_rows, chunk):
-        coefficients = _product(rows, np.arange(part.start, part.stop), inverse, n_threads)
-        grades = np.zeros(len(coefficients))
+        which = np.arange(part.start, part.stop)
+        if rows.n_rows > chunk:
+            which = np.concatenate(
+                [reserve[(reserve < part.start) | (reserve >= part.stop)], which]
+            )
+        coefficients = _product(rows, which, inverse, n_threads)
+        grades = np.zeros(len(which))
         _row_maxima_by_blocks(coefficients, grades, n_threads)
         largest = max(largest, float(grades.max()))
-        if grades.max() <= tolerance:
-            continue
-        holders = np.where((active >= part.start) & (active < part.stop), active - part.start, -1)
-        follower = np.asfortranarray(inverse)
-        step = improve(coefficients, holders, tolerance=tolerance, followers=(follower,))
-        active[holders >= 0] = holders[holders >= 0] + part.start
-        inverse = np.ascontiguousarray(follower)
-        n_swaps += step.n_swaps
-    return largest, n_swaps
+        if grades.max() > tolerance:
+            by_number = np.argsort(which)
+            nearest = np.searchsorted(which, active, sorter=by_number)
+            found = by_number[np.minimum(nearest, len(which) - 1)]
+            holders = np.where(which[found] == active, found, -1)
+            follower = np.asfortranarray(inverse)
+            step = improve(
+                coefficients,
+                holders,
+                tolerance=tolerance,
+                followers=(follower,),
+                grades=grades,
+            )
+            active[holders >= 0] = which[holders[holders >= 0]]
+            inverse = np.ascontiguousarray(follower)
+            n_swaps += step.n_swaps
+        grades[np.isin(which, active)] = 0.0
+        closest = np.argsort(-grades, kind="stable")[: _reserve_rows(chunk)]
+        reserve = np.sort(which[closest])
+    return largest, n_swaps, reserve
 
 
 def _row_maxima_by_blocks(coefficients: FloatArray, grades: FloatArray, n_threads: int) -> None:
