@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from nepal_flows.campaign.labels import AseLabels, EspressoLabels
 from nepal_flows.campaign.model import Campaign
 
-MD_US_PER_NEIGHBOUR = 0.16
+MD_US_PER_NEIGHBOUR = 0.04
 """One atom and step of native molecular dynamics, per neighbour (radial + 2 angular), µs."""
 
-GRADE_US_PER_COLUMN_SQUARED = 0.075e-3
+GRADE_US_PER_COLUMN_SQUARED = 0.3e-3
 """One graded atom, over d squared, µs."""
 
-GRADIENT_US_PER_NEIGHBOUR = 0.15
+GRADIENT_US_PER_NEIGHBOUR = 0.08
 """One atom of one exact training gradient, per neighbour (radial + 2 angular), µs."""
 
 DFT_SECONDS = {"espresso": 0.93, "cp2k": 3.0}
