@@ -52,9 +52,9 @@ def test_browser_holds_the_verdict_and_complains_of_nothing(page: Path, tmp_path
 @pytest.mark.parametrize("width", [1280, 500])
 def test_browser_draws_the_page(page: Path, tmp_path: Path, width: int) -> None:
     image = tmp_path / "page.png"
-    _chromium(tmp_path, f"--window-size={width},2400", f"--screenshot={image}", page.as_uri())
+    _chromium(tmp_path, f"--window-size={width},1600", f"--screenshot={image}", page.as_uri())
     pixels = matplotlib.image.imread(image)
-    assert pixels.shape[:2] == (2400, width)
+    assert pixels.shape[:2] == (1600, width)
     ground = np.round(pixels[..., :3].reshape(-1, 3), 2)
     share_of_commonest = np.unique(ground, axis=0, return_counts=True)[1].max() / len(ground)
     assert 0.3 < share_of_commonest < 0.97
