@@ -1,5 +1,6 @@
 """Write, look through and run a campaign."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -142,6 +143,7 @@ def run(
     from nepal_flows.flows.local import campaign_directory, run_campaign
 
     folder = directory or campaign_directory(loaded)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="jobflow")
     with log_to_file(folder / "run.log"), CampaignProgress(quiet=quiet) as listener:
         result = run_campaign(
             campaign,

@@ -104,6 +104,7 @@ def query_labels(
         "label": "key",
         "it": "iteration",
         "formula": "formula",
+        "atoms": "n_atoms",
         "role": "role",
         "status": "status",
         "condition": "condition",

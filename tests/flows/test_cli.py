@@ -1,0 +1,182 @@
+"""A small campaign from the command line: run, ask, look, run again."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from nepal_flows.cli.app import run_app
+from nepal_flows.records import CampaignLock
+
+MANUAL = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, write_campaign):
+    """The folder of a campaign that ran to the end of its budget."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = write_campaign(folder)
+    assert run_app(["run", str(path), "--quiet"]) == 5
+    return folder
+
+
+@pytest.fixture
+def nepal(capsys):
+    def run(*arguments):
+        code = run_app([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def documented(kind):
+    """Field names that the manual gives for a JSON document."""
+    text = MANUAL.read_text(encoding="utf-8")
+    section = text.split(f"### nepal/{kind}/1", 1)[1].split("\n###", 1)[0]
+    return set(re.findall(r"`([a-zA-Z_]+)`", section))
+
+
+def test_run_leaves_what_the_manual_says(finished):
+    names = {item.name for item in (finished / "small").iterdir()}
+    assert {"store", "run.log", "report.html"} <= names
+
+
+def test_run_again_returns_at_once_with_the_same_end(finished, nepal):
+    code, out, err = nepal("run", finished / "campaign.yaml", "--json")
+    document = json.loads(out)
+    assert code == 5
+    assert document["end_state"] == "budget_exhausted"
+    assert document["schema"] == "nepal/run/1"
+    assert Path(document["report"]).is_file()
+    assert "train" not in err
+
+
+def test_status_is_documented_field_by_field(finished, nepal):
+    code, out, _ = nepal("status", finished / "campaign.yaml", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["end_state"] == "budget_exhausted"
+    assert document["is_running"] is False
+    assert document["n_labels_total"] <= 14
+    assert set(document) - {"schema"} <= documented("status")
+
+
+def test_status_finds_the_only_campaign_here(finished, nepal, monkeypatch):
+    monkeypatch.chdir(finished)
+    assert "small: budget spent" in nepal("status")[1]
+    monkeypatch.chdir(finished / "small")
+    assert "small: budget spent" in nepal("status")[1]
+
+
+def test_report_is_one_page(finished, nepal, tmp_path):
+    code, out, _ = nepal("report", finished / "small", "--out", tmp_path / "r.html")
+    assert code == 0
+    assert out.strip() == str(tmp_path / "r.html")
+    assert "</html>" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def labels(nepal, folder, *options):
+    code, out, err = nepal("query", "labels", "-c", folder / "small", "--json", *options)
+    assert code == 0, err
+    return json.loads(out)["labels"]
+
+
+def test_labels_are_found_by_what_they_are(finished, nepal):
+    every = labels(nepal, finished)
+    assert set(every[0]) <= documented("query-labels")
+    seeds = labels(nepal, finished, "--iteration", "-1")
+    assert len(seeds) == 4
+    assert {row["source"] for row in seeds} == {"seed"}
+    first = labels(nepal, finished, "--iteration", "0")
+    assert {row["iteration"] for row in first} == {0}
+    held = labels(nepal, finished, "--role", "holdout")
+    assert {row["role"] for row in held} == {"holdout"}
+    assert len(held) + len(labels(nepal, finished, "--role", "train")) == len(every)
+    hot = labels(nepal, finished, "--gamma-min", "10")
+    assert hot
+    assert min(row["gamma"] for row in hot) >= 10
+    assert labels(nepal, finished, "--element", "Cu") == every
+    assert labels(nepal, finished, "--element", "Au") == []
+    assert labels(nepal, finished, "--failed") == []
+    assert len(labels(nepal, finished, "--limit", "2")) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["labels", "--element", "Xx"], "not a chemical element"),
+        (["labels", "--role", "x"], "`train` or `holdout`"),
+        (["documents", "nonsense"], "no kind of document"),
+        (["documents", "label", "--where", "{"], "not JSON"),
+        (["documents", "label", "--where", "[1]"], "expected an object"),
+        (["ancestry", "zzz"], "0 labels"),
+        (["ancestry", ""], "labels of `small` begin"),
+    ],
+)
+def test_bad_questions_are_refused(finished, nepal, options, message):
+    code, _, err = nepal("query", *options, "-c", finished / "small")
+    assert code == 2
+    assert message in err
+
+
+def test_ancestry_leads_back_to_run_and_model(finished, nepal):
+    (row, *_) = labels(nepal, finished, "--iteration", "0", "--role", "train")
+    code, out, _ = nepal("query", "ancestry", row["key"][:12], "-c", finished / "small", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["label"]["key"] == row["key"]
+    assert document["origin"]["step"] == row["step"]
+    assert document["run"]["condition"] == row["condition"]
+    assert document["model"]["sha256"] == document["origin"]["model_sha256"]
+    assert document["labelled by"]["labeler"] == "ase"
+    assert "run" in nepal("query", "ancestry", row["key"], "-c", finished / "small")[1]
+
+
+def test_cost_adds_up(finished, nepal):
+    _, out, _ = nepal("query", "cost", "-c", finished / "small", "--json")
+    *stages, total = json.loads(out)["stages"]
+    assert {stage["stage"] for stage in stages} >= {"train", "explore", "select", "label"}
+    assert total["wall_s"] == pytest.approx(sum(stage["wall_s"] for stage in stages))
+    assert "total" in nepal("query", "cost", "-c", finished / "small")[1]
+
+
+def test_documents_of_any_kind_are_printed(finished, nepal):
+    where, fields = '{"role": "holdout"}', "key,role"
+    _, out, _ = nepal(
+        "query", "documents", "label", "-c", finished / "small", "--where", where,
+        "--fields", fields,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows
+    assert all(row.keys() == {"key", "role"} and row["role"] == "holdout" for row in rows)
+
+
+def test_campaign_that_another_process_runs_is_left_alone(finished, nepal):
+    with CampaignLock(finished / "small"):
+        code, _, err = nepal("run", finished / "campaign.yaml", "--quiet")
+        assert code == 4
+        assert "being run by" in err
+        assert json.loads(nepal("status", finished / "small", "--json")[1])["is_running"] is True
+
+
+def test_other_model_under_the_same_name_is_refused(finished, nepal):
+    path = finished / "other.yaml"
+    path.write_text((finished / "campaign.yaml").read_text().replace("neuron: 4", "neuron: 5"))
+    code, _, err = nepal("run", path, "--quiet")
+    assert code == 2
+    assert "`model`" in err
+
+
+def test_pause_waits_for_approval(tmp_path, nepal, write_campaign):
+    path = write_campaign(tmp_path, pause_before_label=True)
+    code, out, _ = nepal("run", path, "--quiet")
+    assert code == 0
+    assert "--approve" in out
+    document = json.loads(nepal("status", path, "--json")[1])
+    assert document["waiting_selection"]
+    assert document["end_state"] is None
+    assert document["iteration"] is None
+    code, out, _ = nepal("run", path, "--quiet", "--approve")
+    assert len(labels(nepal, tmp_path)) == 4
