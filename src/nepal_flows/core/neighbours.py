@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from nepal_flows.core.simd import WIDTH, empty_vectors, load_from, store
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import StructureError
 from nepal_flows.typing import AnyArray, FloatArray, IntArray
@@ -129,19 +130,103 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
     fractional, home = _fractional(positions, reciprocal, pbc)
     n_bins, lowest, reach = _bins(fractional, heights, pbc, cutoff)
     order, first = _sort_into_bins(fractional, n_bins, lowest)
-
-    # Sorted copies: candidates of one bin are contiguous. Cartesian coordinates of the wrapped
-    # atoms; (a - b) + t and (b - a) - t are exact opposites, so both directions agree at the rim.
-    sorted_positions = np.empty((n_atoms, 3))
-    for k in range(n_atoms):
-        a = order[k]
+    low, size = _translation_table(home, n_bins, reach, pbc)
+    # Coordinates of the wrapped atoms, sorted, so that the atoms of a row of bins are contiguous,
+    # with room for a vector at the end. `code` is the place of an atom's own translation in the
+    # table: places add up like translations.
+    xyz = np.empty((3, n_atoms + WIDTH))
+    code = np.empty(n_atoms, np.int32)
+    for k in range(n_atoms + WIDTH):
+        a = order[min(k, n_atoms - 1)]
         for c in range(3):
             value = positions[a, c]
             for d in range(3):
                 value -= home[a, d] * cell[d, c]
-            sorted_positions[k, c] = value
+            xyz[c, k] = value
+        if k < n_atoms:
+            code[k] = (home[a, 0] * size[1] + home[a, 1]) * size[2] + home[a, 2]
 
-    # The dense table of every translation that can occur.
+    counts = np.zeros(n_atoms, np.int64)
+    starts = np.zeros(n_atoms, np.int64)
+    volume = heights[0] * heights[1] * heights[2]
+    capacity = np.int64(64 + n_atoms * (16 + min(200.0, 5.0 * n_atoms * cutoff**3 / volume)))
+    found = np.empty(capacity, np.int32)
+    places = np.empty(capacity, np.int32)
+    squares = empty_vectors(n_atoms // WIDTH + 2)
+    flat_squares = squares.reshape(squares.size)
+    n_found = np.int64(0)
+    limit = cutoff * cutoff
+    xs, ys, zs = xyz[0], xyz[1], xyz[2]
+    n0, n1, n2 = n_bins[0], n_bins[1], n_bins[2]
+    for k in range(n_atoms):
+        i = order[k]
+        starts[i] = n_found
+        x, y, z = xs[k], ys[k], zs[k]
+        h0 = _bin_of(fractional[i, 0], lowest[0], n0)
+        h1 = _bin_of(fractional[i, 1], lowest[1], n1)
+        h2 = _bin_of(fractional[i, 2], lowest[2], n2)
+        least_image, last_image = (h2 - reach[2]) // n2, (h2 + reach[2]) // n2
+        if not pbc[2]:
+            least_image = last_image = np.int64(0)
+        # Bin and image in the first two directions are counted up, because division is slow.
+        s0 = (h0 - reach[0]) // n0
+        b0 = h0 - reach[0] - s0 * n0 - 1
+        for _ in range(2 * reach[0] + 1):
+            b0 += 1
+            if b0 == n0:
+                b0 = 0
+                s0 += 1
+            if s0 != 0 and not pbc[0]:
+                continue
+            s1 = (h1 - reach[1]) // n1
+            b1 = h1 - reach[1] - s1 * n1 - 1
+            for _ in range(2 * reach[1] + 1):
+                b1 += 1
+                if b1 == n1:
+                    b1 = 0
+                    s1 += 1
+                if s1 != 0 and not pbc[1]:
+                    continue
+                row = np.uint64((b0 * n1 + b1) * n2)
+                rx = s0 * cell[0, 0] + s1 * cell[1, 0]
+                ry = s0 * cell[0, 1] + s1 * cell[1, 1]
+                rz = s0 * cell[0, 2] + s1 * cell[1, 2]
+                for s2 in range(least_image, last_image + 1):
+                    begin = first[row + np.uint64(max(0, h2 - reach[2] - s2 * n2))]
+                    end = first[row + np.uint64(min(n2, h2 + reach[2] - s2 * n2 + 1))]
+                    # (a - b) + t and (b - a) - t are exact opposites: both directions of a pair
+                    # agree at the rim.
+                    tx, ty, tz = rx + s2 * cell[2, 0], ry + s2 * cell[2, 1], rz + s2 * cell[2, 2]
+                    for block in range((end - begin + WIDTH - 1) // WIDTH):
+                        q = begin + block * WIDTH
+                        dx = (load_from(xs, q) - x) + tx
+                        dy = (load_from(ys, q) - y) + ty
+                        dz = (load_from(zs, q) - z) + tz
+                        store(dx * dx + dy * dy + dz * dz, squares, block)
+                    if s0 == 0 and s1 == 0 and s2 == 0 and begin <= k < end:
+                        flat_squares[k - begin] = limit
+                    while n_found + (end - begin) > capacity:
+                        capacity *= 2
+                        found = _grown(found, capacity)
+                        places = _grown(places, capacity)
+                    translation = ((s0 - low[0]) * size[1] + s1 - low[1]) * size[2] + s2 - low[2]
+                    translation += code[k]
+                    # Written in any case and kept by moving on: nothing to mispredict.
+                    for q in range(np.uint64(begin), np.uint64(end)):
+                        place = np.uint64(n_found)
+                        found[place] = order[q]
+                        places[place] = translation - code[q]
+                        n_found += np.int64(flat_squares[q - np.uint64(begin)] < limit)
+        counts[i] = n_found - starts[i]
+    return _in_atom_order(starts, counts, found, places, low, size)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _translation_table(home, n_bins, reach, pbc):  # type: ignore[no-untyped-def]
+    """Return the lowest translation that can occur and how many there are, in every direction.
+
+    A common translation is taken off `home`, which then counts from 0.
+    """
     low = np.empty(3, np.int64)
     size = np.empty(3, np.int64)
     for c in range(3):
@@ -149,88 +234,46 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
         if pbc[c]:
             images = (reach[c] + n_bins[c] - 1) // n_bins[c]
         highest = lowest_home = home[0, c]
-        for i in range(n_atoms):
+        for i in range(home.shape[0]):
             highest = max(highest, home[i, c])
             lowest_home = min(lowest_home, home[i, c])
         span = highest - lowest_home
         low[c] = -images - span
         size[c] = 2 * (images + span) + 1
+        for i in range(home.shape[0]):
+            home[i, c] -= lowest_home
     if float(size[0]) * float(size[1]) * float(size[2]) > _LARGEST_SHIFT_TABLE:
         raise ValueError("Atoms are too many cells apart; wrap them into the cell.")
-    table = np.empty(size[0] * size[1] * size[2], np.int32)
-    for t in range(len(table)):
-        table[t] = -1
-    n_shifts = 0
+    return low, size
 
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _in_atom_order(starts, counts, found, places, low, size):  # type: ignore[no-untyped-def]
+    """Return the arrays of the list: pairs by central atom, and only translations that occur."""
+    n_atoms = len(starts)
+    number = np.empty(size[0] * size[1] * size[2], np.int32)
+    for t in range(len(number)):
+        number[t] = -1
     offsets = np.zeros(n_atoms + 1, np.int64)
-    counts = np.zeros(n_atoms, np.int64)
-    starts = np.zeros(n_atoms, np.int64)
-    volume = heights[0] * heights[1] * heights[2]
-    capacity = np.int64(64 + n_atoms * (16 + min(200.0, 5.0 * n_atoms * cutoff**3 / volume)))
-    found = np.empty(capacity, np.int32)
-    found_shift = np.empty(capacity, np.int32)
-    n_found = 0
-    limit = cutoff * cutoff
-    here = np.empty(3, np.int64)
-    for k in range(n_atoms):
-        i = order[k]
-        starts[i] = n_found
-        xi, yi, zi = sorted_positions[k, 0], sorted_positions[k, 1], sorted_positions[k, 2]
-        for c in range(3):
-            here[c] = _bin_of(fractional[i, c], lowest[c], n_bins[c])
-        for d0 in range(-reach[0], reach[0] + 1):
-            s0, b0 = _wrap(here[0] + d0, n_bins[0], pbc[0])
-            if b0 < 0:
-                continue
-            for d1 in range(-reach[1], reach[1] + 1):
-                s1, b1 = _wrap(here[1] + d1, n_bins[1], pbc[1])
-                if b1 < 0:
-                    continue
-                for d2 in range(-reach[2], reach[2] + 1):
-                    s2, b2 = _wrap(here[2] + d2, n_bins[2], pbc[2])
-                    if b2 < 0:
-                        continue
-                    b = (b0 * n_bins[1] + b1) * n_bins[2] + b2
-                    tx = s0 * cell[0, 0] + s1 * cell[1, 0] + s2 * cell[2, 0]
-                    ty = s0 * cell[0, 1] + s1 * cell[1, 1] + s2 * cell[2, 1]
-                    tz = s0 * cell[0, 2] + s1 * cell[1, 2] + s2 * cell[2, 2]
-                    home_image = s0 == 0 and s1 == 0 and s2 == 0
-                    for q in range(first[b], first[b + 1]):
-                        dx = (sorted_positions[q, 0] - xi) + tx
-                        dy = (sorted_positions[q, 1] - yi) + ty
-                        dz = (sorted_positions[q, 2] - zi) + tz
-                        if dx * dx + dy * dy + dz * dz >= limit or (home_image and q == k):
-                            continue
-                        j = order[q]
-                        t0 = s0 - home[j, 0] + home[i, 0] - low[0]
-                        t1 = s1 - home[j, 1] + home[i, 1] - low[1]
-                        t2 = s2 - home[j, 2] + home[i, 2] - low[2]
-                        t = (t0 * size[1] + t1) * size[2] + t2
-                        if table[t] < 0:
-                            table[t] = n_shifts
-                            n_shifts += 1
-                        if n_found == capacity:
-                            capacity *= 2
-                            found = _grown(found, capacity)
-                            found_shift = _grown(found_shift, capacity)
-                        found[n_found] = j
-                        found_shift[n_found] = table[t]
-                        n_found += 1
-        counts[i] = n_found - starts[i]
-
-    shifts = np.empty((n_shifts, 3), np.int32)
-    for t in range(len(table)):
-        if table[t] >= 0:
-            shifts[table[t], 0] = t // (size[1] * size[2]) + low[0]
-            shifts[table[t], 1] = t // size[2] % size[1] + low[1]
-            shifts[table[t], 2] = t % size[2] + low[2]
-    indices = np.empty(n_found, np.int32)
-    shift_index = np.empty(n_found, np.int32)
     for i in range(n_atoms):
         offsets[i + 1] = offsets[i] + counts[i]
+    indices = np.empty(offsets[n_atoms], np.int32)
+    shift_index = np.empty(offsets[n_atoms], np.int32)
+    n_shifts = 0
+    for i in range(n_atoms):
         for q in range(counts[i]):
             indices[offsets[i] + q] = found[starts[i] + q]
-            shift_index[offsets[i] + q] = found_shift[starts[i] + q]
+            place = places[starts[i] + q]
+            if number[place] < 0:
+                number[place] = n_shifts
+                n_shifts += 1
+            shift_index[offsets[i] + q] = number[place]
+    shifts = np.empty((n_shifts, 3), np.int32)
+    for t in range(len(number)):
+        if number[t] >= 0:
+            shifts[number[t], 0] = t // (size[1] * size[2]) + low[0]
+            shifts[number[t], 1] = t // size[2] % size[1] + low[1]
+            shifts[number[t], 2] = t % size[2] + low[2]
     return offsets, indices, shift_index, shifts
 
 
@@ -319,17 +362,6 @@ def _bins(fractional, heights, pbc, cutoff):  # type: ignore[no-untyped-def]
 def _bin_of(fraction, lowest, n_bins):  # type: ignore[no-untyped-def]
     """Return the bin of one fractional coordinate."""
     return min(max(np.int64((fraction - lowest[0]) / lowest[1]), 0), n_bins - 1)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _wrap(b, n_bins, periodic):  # type: ignore[no-untyped-def]
-    """Return the image and the bin inside the cell; bin -1 outside an open direction."""
-    if periodic:
-        image = b // n_bins
-        return image, b - image * n_bins
-    if b < 0 or b >= n_bins:
-        return 0, -1
-    return 0, b
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

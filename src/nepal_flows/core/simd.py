@@ -162,6 +162,23 @@ def load(_: Any, array: Any, *indices: Any) -> Any:
 
 
 @_compiled
+def load_from(_: Any, array: Any, start: Any) -> Any:
+    """Return the eight doubles ``array[start:start + 8]`` of a one-dimensional array."""
+    if not (_holds_vectors(array, ()) and isinstance(start, types.Integer)):
+        return None
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        view = context.make_array(sig.args[0])(context, builder, value=args[0])
+        place = context.cast(builder, args[1], sig.args[1], types.intp)
+        item = cgutils.get_item_pointer(
+            context, builder, sig.args[0], view, [place], wraparound=False
+        )
+        return builder.load(builder.bitcast(item, _VECTOR.as_pointer()), align=8)
+
+    return vector(array, start), lower
+
+
+@_compiled
 def store(_: Any, value: Any, array: Any, *indices: Any) -> Any:
     """Write a vector, or a float in every lane, to ``array[indices]``."""
     if not (_is_number(value) and _holds_vectors(array, indices)):
