@@ -117,6 +117,8 @@ class ReportData:
         When the page was built, as text.
     is_running
         Whether a process holds the campaign's lock; None if that is not known.
+    is_waiting
+        Whether the newest selection waits for a person's approval before it is labelled.
     missing
         What should have been in the store and was not, in sentences.
     """
@@ -135,6 +137,7 @@ class ReportData:
     nep_in: str = ""
     generated_at: str = ""
     is_running: bool | None = None
+    is_waiting: bool = False
     missing: tuple[str, ...] = ()
 
     @property

@@ -21,6 +21,7 @@ from nepal_flows.records import Records
 from nepal_flows.report.data import Dataset, GradeTrace, LossHistory, ParityPoints, ReportData
 from nepal_flows.schemas import (
     ActiveSetDoc,
+    ApprovalDoc,
     BlobRef,
     CampaignDoc,
     Document,
@@ -146,8 +147,18 @@ def _documents(reader: _Reader, campaign: CampaignDoc, is_running: bool | None) 
         validations=tuple(validations),
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         is_running=is_running,
+        is_waiting=_is_waiting(reader.records, campaign, selections),
         missing=tuple(reader.missing),
     )
+
+
+def _is_waiting(
+    records: Records, campaign: CampaignDoc, selections: Sequence[SelectionDoc]
+) -> bool:
+    if not campaign.settings.get("pause_before_label") or not selections:
+        return False
+    newest = selections[-1]
+    return bool(newest.selected) and records.find(ApprovalDoc, newest.key) is None
 
 
 def _keys(*groups: Iterable[str | None]) -> list[str]:

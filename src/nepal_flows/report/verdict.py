@@ -37,7 +37,8 @@ class Verdict:
     Attributes
     ----------
     state
-        ``end_state`` of the campaign, or ``running``, ``interrupted``, ``in_progress``.
+        ``end_state`` of the campaign, or ``running``, ``interrupted``, ``waiting``,
+        ``in_progress``.
     headline, sentence
         The state in one or two words, and in one sentence.
     tone
@@ -128,6 +129,15 @@ _STATES: dict[str, _State] = {
         "warn",
         (_CONTINUE,),
     ),
+    "waiting": _State(
+        "Waiting for you",
+        "Frames are chosen and wait for your word before they are labelled.",
+        "neutral",
+        (
+            "Look at the newest frames in the section on selection and labels.",
+            "`nepal run` with `--approve` has them labelled and goes on.",
+        ),
+    ),
     "in_progress": _State(
         "Not finished",
         "The campaign has not ended; this page shows it so far.",
@@ -163,6 +173,8 @@ def build_verdict(data: ReportData) -> Verdict:
 def _state_name(data: ReportData) -> str:
     if data.campaign.end_state is not None:
         return data.campaign.end_state
+    if data.is_waiting and not data.is_running:
+        return "waiting"
     if data.is_running is None:
         return "in_progress"
     return "running" if data.is_running else "interrupted"
@@ -302,13 +314,13 @@ def _label_cautions(data: ReportData) -> list[str]:
 def _round_cautions(data: ReportData, last: IterationDoc) -> list[str]:
     lines = []
     growing = [part.element for part in last.coverage if not part.is_saturated]
-    if growing:
+    if growing and not any("rank" in reason for reason in last.reasons):
         lines.append(
             f"The rank of {listed(growing)} still grows with every batch: grades have no scale "
             "yet, and nothing counts as clean."
         )
     short = [v.condition for v in last.conditions if v.finished_steps < v.requested_steps]
-    if short:
+    if short and not any("steps" in reason for reason in last.reasons):
         lines.append(f"Not all steps ran in the newest round: {listed(short)}.")
     largest, training = largest_safe_error(data), training_peak(data)
     if largest is not None and training and largest > 3 * training:

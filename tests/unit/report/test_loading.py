@@ -14,7 +14,7 @@ from nepal_flows.io.nep_outputs import format_loss
 from nepal_flows.io.nep_txt import format_nep_txt, read_nep_txt
 from nepal_flows.records import Records, embedded_job_store
 from nepal_flows.report import ReportData, build_report, build_verdict, report_data, summary_lines
-from nepal_flows.schemas import BlobRef, CampaignDoc, LabelDoc, SelectionDoc
+from nepal_flows.schemas import ApprovalDoc, BlobRef, CampaignDoc, LabelDoc, SelectionDoc
 
 REFERENCE = -3.5
 ERROR = np.array([0.003, -0.004, 0.0])
@@ -199,6 +199,21 @@ def test_lost_documents_and_bytes_are_named(
 
 def _is_held(label: LabelDoc) -> bool:
     return label.role == "holdout" and label.status == "done"
+
+
+def test_selection_waits_until_it_is_approved(
+    tmp_path, make_campaign: Callable[..., CampaignDoc], converged: ReportData
+) -> None:
+    store = embedded_job_store(tmp_path)
+    records = Records(store)
+    records.replace(make_campaign(settings={"pause_before_label": True}))
+    seeds = converged.selections[0].model_copy(update={"campaign_id": NAME})
+    records.put(seeds)
+    assert report_data(records, NAME).is_waiting
+    assert "they wait for approval" in build_report(report_data(records, NAME))
+    records.put(ApprovalDoc(key=seeds.key, campaign_id=NAME))
+    assert not report_data(records, NAME).is_waiting
+    store.close()
 
 
 def test_campaign_that_has_only_begun_is_read(

@@ -33,6 +33,13 @@ def test_campaign_without_end_is_told_by_its_lock(
     assert build_verdict(data).state == state
 
 
+def test_campaign_that_waits_for_approval_says_so(make_data: Callable[..., ReportData]) -> None:
+    data = replace(make_data(n_iterations=1, end_state=None), is_waiting=True)
+    assert build_verdict(replace(data, is_running=False)).state == "waiting"
+    assert build_verdict(replace(data, is_running=True)).state == "running"
+    assert any("--approve" in step for step in build_verdict(data).next_steps)
+
+
 def test_converged_without_certificate_is_not_taken_on_trust(converged: ReportData) -> None:
     last = converged.iterations[-1].model_copy(update={"certificate": None})
     data = replace(converged, iterations=(*converged.iterations[:-1], last))
@@ -61,7 +68,9 @@ def test_reasons_and_what_is_missing_are_told_apart(make_data: Callable[..., Rep
 
 
 def test_growing_rank_and_short_runs_are_cautioned(make_data: Callable[..., ReportData]) -> None:
-    cautions = " ".join(build_verdict(make_data(n_iterations=1, end_state="stopped")).cautions)
+    data = make_data(n_iterations=1, end_state="stopped")
+    last = data.iterations[-1].model_copy(update={"reasons": []})
+    cautions = " ".join(build_verdict(replace(data, iterations=(last,))).cautions)
     assert "rank of Cu still grows" in cautions
     assert "Not all steps ran in the newest round: crystal ramp" in cautions
 

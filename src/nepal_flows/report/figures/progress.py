@@ -200,20 +200,19 @@ def grade_traces(data: ReportData) -> Figure | None:
     for trace in traces:
         if trace.iteration == newest:
             by_condition.setdefault(trace.condition, []).append(trace)
-    figure, panels = _panels(len(by_condition), height=1.6)
-    for axes, (name, runs) in zip(panels, by_condition.items(), strict=True):
+    ordered = [name for name in data.conditions if name in by_condition]
+    is_long = max(float(run.steps[-1]) for runs in by_condition.values() for run in runs) > 5000
+    figure, panels = _panels(len(ordered), height=1.6)
+    for axes, name in zip(panels, ordered, strict=True):
         _grade_axis(axes, data.gamma_low)
-        for number, run in enumerate(runs):
+        for number, run in enumerate(by_condition[name]):
             steps, grades = _thinned(run.steps, run.grades)
-            axes.plot(
-                steps / 1000,
-                grades,
-                color=colour(SERIES[number % len(SERIES)]),
-                linewidth=0.9,
-                alpha=0.85,
-            )
+            tint = colour(SERIES[number % len(SERIES)])
+            x = steps / 1000 if is_long else steps
+            axes.plot(x, grades, color=tint, linewidth=0.9, alpha=0.85)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.set_title(name)
-    _share_axes(panels, "grade γ", "MD step (thousands)")
+    _share_axes(panels, "grade γ", "MD step (thousands)" if is_long else "MD step")
     return figure
 
 

@@ -6,7 +6,6 @@ from matplotlib.ticker import MaxNLocator
 
 from nepal_flows.report.data import LossHistory, ReportData
 from nepal_flows.report.figures.style import (
-    SERIES,
     colour,
     in_style,
     legend_above,
@@ -17,6 +16,17 @@ from nepal_flows.report.words import refusal, round_name
 
 STAGES = ("seed", "label", "train", "active set", "explore", "select", "assess", "validate")
 """Stages in the order they run; others follow."""
+
+_TINTS = {
+    "seed": "muted",
+    "label": "blue",
+    "train": "orange",
+    "active set": "green",
+    "explore": "purple",
+    "select": "amber",
+    "assess": "grey",
+    "validate": "sky",
+}
 
 
 def stage_names(data: ReportData) -> list[str]:
@@ -40,7 +50,7 @@ def cost(data: ReportData) -> Figure | None:
     axes = figure.subplots()
     where = np.arange(len(rows))[::-1]
     left = np.zeros(len(rows))
-    for number, name in enumerate(stages):
+    for name in stages:
         values = [part[name].wall_s / seconds if name in part else 0.0 for _, part in rows]
         axes.barh(
             where,
@@ -48,7 +58,7 @@ def cost(data: ReportData) -> Figure | None:
             left=left,
             height=0.68,
             label=name,
-            color=colour(SERIES[number % len(SERIES)]),
+            color=colour(_TINTS.get(name, "ink")),
             edgecolor=colour("ground"),
             linewidth=0.8,
         )

@@ -35,6 +35,7 @@ def selection(data: ReportData) -> Section:
             )
         )
         blocks.append(_selection_table(data))
+        blocks.append(_newest_frames(data))
     if data.labels:
         blocks.append(_label_table(data))
         blocks.append(_failed_labels(data))
@@ -86,6 +87,29 @@ def _selection_table(data: ReportData) -> Table:
         rows,
         text_columns=("chosen from", "refused"),
         is_folded=True,
+    )
+
+
+def _newest_frames(data: ReportData) -> Table:
+    doc = [doc for doc in data.selections if doc.selected or doc.n_candidates][-1]
+    where = "the start" if doc.iteration is None else f"round {doc.iteration}"
+    waits = ": they wait for approval" if data.is_waiting else ""
+    return table(
+        f"The frames chosen last, in {where}{waits}.",
+        ("condition", "step", "γ when found", "γ when chosen", "for", "structure"),
+        [
+            [
+                frame.condition,
+                whole(frame.step),
+                figures(frame.gamma),
+                figures(frame.gamma_when_chosen),
+                "training" if frame.role == "train" else "hold-out",
+                Cell(short_hash(frame.structure_key), hint=frame.structure_key, is_code=True),
+            ]
+            for frame in doc.selected
+        ],
+        text_columns=("condition", "for", "structure"),
+        is_folded=not data.is_waiting,
     )
 
 
