@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from nepal_flows.core.elements import SYMBOLS, atomic_number
+from nepal_flows.schemas.base import Travelling
 
 
-class Section(BaseModel):
+class Section(Travelling):
     """A section: unknown keys are refused, values do not change after reading."""
 
     model_config = ConfigDict(

@@ -1,11 +1,30 @@
 """What every stored document has in common, and the small parts that documents are made of."""
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from nepal_flows import __version__
+
+
+class Travelling(BaseModel):
+    """A model that travels through jobflow and FireWorks as a field or argument of a job.
+
+    Both turn what they do not know into text; ``as_dict`` and ``from_dict`` are what they know.
+    Documents must not have them: a job carries their class, which would be taken for an object.
+    """
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, with the class that reads them back."""
+        name = {"@module": type(self).__module__, "@class": type(self).__name__}
+        return {**name, **self.model_dump(mode="json")}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Return the model that :meth:`as_dict` described."""
+        fields = {name: value for name, value in content.items() if not name.startswith("@")}
+        return cls.model_validate(fields)
 
 
 class Part(BaseModel):

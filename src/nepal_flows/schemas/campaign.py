@@ -4,14 +4,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from nepal_flows.schemas.base import BlobRef, Cost, Document, Errors, Part
+from nepal_flows.schemas.base import BlobRef, Cost, Document, Errors, Part, Travelling
 from nepal_flows.schemas.model import ElementCoverage
 
 EndState = Literal["converged", "budget_exhausted", "stalled", "failed", "stopped"]
 Phase = Literal["seed", "loop", "confirmation"]
 
 
-class CampaignState(Part):
+class CampaignState(Travelling, Part):
     """All that the loop hands to its next iteration."""
 
     campaign_id: str
