@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from nepal_flows.core.nep.model import NepArchitecture
 from nepal_flows.core.nep.training.settings import TrainingSettings
 from nepal_flows.typing import BoolArray, FloatArray, IntArray
 
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-12
+_BETA_MEAN, _BETA_SQUARE, _EPSILON = 0.95, 0.95, 1e-12
+_LARGEST_VECTOR = 128  # coefficients of a pair of types whose full correlation is kept
 
 
 def mini_batches(
@@ -40,45 +41,145 @@ def mini_batches(
                 yield np.sort(batch)
 
 
-@dataclass
-class Adam:
-    """Adam with decoupled weight decay and an exponential average of what it passes through.
+class RotatedAdam:
+    """Adam in slowly turning coordinates in which the gradient is uncorrelated.
+
+    The parameters are divided into blocks: the network of a type, a matrix (N, D + 2) of the
+    rows of w0 with b0 and w1; and the coefficients c of a pair of types, one vector or, where
+    they are many, a matrix (n, k). For every block the averages of G G^T and G^T G are kept; Adam
+    works on the gradient in their eigenvectors, which one QR step follows at intervals [1]_.
+    Without rotation it is plain Adam. Decay is decoupled; an exponential average of the parameters
+    is what a training keeps.
+
+    Parameters
+    ----------
+    start
+        Parameters in the order of nep.txt, shape (P,); copied.
+    architecture
+        Gives the blocks. The common bias b1 is left alone.
+    settings
+        Gives decays and the interval of the rotation.
 
     Attributes
     ----------
     parameters
-        Current, shape (P,); changed in place.
+        Current, shape (P,).
     average
         Their exponential average.
-    decays
-        Which parameters decay.
-    averaging_decay, weight_decay
-        As in the settings.
+
+    References
+    ----------
+    .. [1] N. Vyas et al., SOAP: improving and stabilizing Shampoo using Adam, arXiv:2409.11321;
+       V. Gupta et al., Shampoo, ICML (2018).
     """
 
-    parameters: FloatArray
-    decays: BoolArray
-    averaging_decay: float
-    weight_decay: float
-
-    def __post_init__(self) -> None:
-        self.average = self.parameters.copy()
-        self._mean = np.zeros_like(self.parameters)
-        self._square = np.zeros_like(self.parameters)
+    def __init__(
+        self, start: FloatArray, architecture: NepArchitecture, settings: TrainingSettings
+    ) -> None:
+        self.parameters = start.copy()
+        self.average = start.copy()
+        self._averaging_decay = settings.averaging_decay
+        self._weight_decay = settings.weight_decay
+        self._interval = settings.rotation_interval
+        self._blocks = [_Block(where) for where in _parameter_blocks(architecture)]
+        self._decays = _decaying(architecture)
         self._step = 0
 
     def step(self, gradient: FloatArray, rate: float) -> None:
         """Take one step."""
         self._step += 1
-        self._mean += (1.0 - _BETA_1) * (gradient - self._mean)
-        self._square += (1.0 - _BETA_2) * (gradient * gradient - self._square)
-        mean = self._mean / (1.0 - _BETA_1**self._step)
-        size = np.sqrt(self._square / (1.0 - _BETA_2**self._step)) + _EPSILON
-        if self.weight_decay:
-            self.parameters[self.decays] *= 1.0 - rate * self.weight_decay
-        self.parameters -= rate * mean / size
-        decay = min(self.averaging_decay, self._step / (self._step + 10.0))
+        if self._weight_decay:
+            self.parameters[self._decays] *= 1.0 - rate * self._weight_decay
+        turn = self._interval > 0 and self._step % self._interval == 0
+        for block in self._blocks:
+            update = block.update(gradient[block.where], self._step, rotate=self._interval > 0)
+            self.parameters[block.where] -= rate * update
+            if turn:
+                block.turn()
+        decay = min(self._averaging_decay, self._step / (self._step + 10.0))
         self.average += (1.0 - decay) * (self.parameters - self.average)
+
+
+class _Block:
+    """State of a stack of parameter matrices of one shape: (stack, rows, columns)."""
+
+    def __init__(self, where: IntArray) -> None:
+        stack, rows, columns = where.shape
+        self.where = where
+        self._mean = np.zeros(where.shape)
+        self._square = np.zeros(where.shape)
+        self._is_matrix = rows > 1
+        self._left = np.zeros((stack, rows, rows))
+        self._right = np.zeros((stack, columns, columns))
+        self._left_basis = np.zeros_like(self._left)
+        self._right_basis = np.zeros_like(self._right)
+
+    def update(self, gradient: FloatArray, step: int, *, rotate: bool) -> FloatArray:
+        """Return the step for a unit rate."""
+        self._mean += (1.0 - _BETA_MEAN) * (gradient - self._mean)
+        mean = self._mean / (1.0 - _BETA_MEAN**step)
+        if rotate:
+            turned = np.swapaxes(gradient, 1, 2)
+            if self._is_matrix:
+                self._left += (1.0 - _BETA_SQUARE) * (gradient @ turned - self._left)
+            self._right += (1.0 - _BETA_SQUARE) * (turned @ gradient - self._right)
+            if step == 1:
+                self._right_basis = np.linalg.eigh(self._right)[1]
+                self._left_basis = np.linalg.eigh(self._left)[1]
+            gradient, mean = self._into_basis(gradient), self._into_basis(mean)
+        self._square += (1.0 - _BETA_SQUARE) * (gradient * gradient - self._square)
+        size = np.sqrt(self._square / (1.0 - _BETA_SQUARE**step)) + _EPSILON
+        change = mean / size
+        return self._out_of_basis(change) if rotate else change
+
+    def turn(self) -> None:
+        """Bring the bases closer to the eigenvectors: one step of orthogonal iteration."""
+        if self._is_matrix:
+            self._left_basis = np.linalg.qr(self._left @ self._left_basis)[0]
+        self._right_basis = np.linalg.qr(self._right @ self._right_basis)[0]
+
+    def _into_basis(self, matrix: FloatArray) -> FloatArray:
+        if self._is_matrix:
+            matrix = np.swapaxes(self._left_basis, 1, 2) @ matrix
+        return matrix @ self._right_basis
+
+    def _out_of_basis(self, matrix: FloatArray) -> FloatArray:
+        if self._is_matrix:
+            matrix = self._left_basis @ matrix
+        return matrix @ np.swapaxes(self._right_basis, 1, 2)
+
+
+def _parameter_blocks(architecture: NepArchitecture) -> list[IntArray]:
+    """Return where the parameters of every stack of blocks are, shapes (stack, rows, columns)."""
+    a = architecture
+    T, N, D = a.n_types, a.n_neurons, a.n_descriptors
+    where = np.arange(a.n_parameters)
+    networks = where[: T * a.n_projection].reshape(T, a.n_projection)
+    rows = networks[:, : N * D].reshape(T, N, D)
+    b0 = networks[:, N * D : N * D + N, None]
+    w1 = networks[:, N * D + N :, None]
+    blocks = [np.concatenate([rows, b0, w1], axis=2)]
+    at = T * a.n_projection + 1
+    for n, k in (
+        (a.n_max_radial + 1, a.basis_size_radial + 1),
+        (a.n_max_angular + 1, a.basis_size_angular + 1),
+    ):
+        pairs = where[at : at + n * k * T * T].reshape(n, k, T * T).transpose(2, 0, 1)
+        blocks.append(pairs.reshape(T * T, 1, n * k) if n * k <= _LARGEST_VECTOR else pairs)
+        at += n * k * T * T
+    return blocks
+
+
+def _decaying(architecture: NepArchitecture) -> BoolArray:
+    """Return which parameters decay: all but the biases, shape (P,)."""
+    a = architecture
+    decays = np.ones(a.n_parameters, dtype=np.bool_)
+    N, D = a.n_neurons, a.n_descriptors
+    for t in range(a.n_types):
+        first = t * a.n_projection + N * D
+        decays[first : first + N] = False
+    decays[a.n_types * a.n_projection] = False
+    return decays
 
 
 def cosine_rate(step: int, settings: TrainingSettings, largest: float) -> float:
@@ -88,4 +189,4 @@ def cosine_rate(step: int, settings: TrainingSettings, largest: float) -> float:
     return largest * rise * fall
 
 
-__all__ = ["Adam", "cosine_rate", "mini_batches"]
+__all__ = ["RotatedAdam", "cosine_rate", "mini_batches"]

@@ -28,6 +28,9 @@ class TrainingSettings:
         ... of a training that starts from a model.
     warmup_steps
         Steps over which the rate rises to its largest value.
+    rotation_interval
+        Steps between two turns of the coordinates Adam works in; 0 for plain Adam, which needs
+        about ten times the steps.
     averaging_decay
         Decay per step of the exponential average of the parameters, which is what is kept.
     weight_decay
@@ -54,11 +57,12 @@ class TrainingSettings:
 
     n_adam_steps: int = 2000
     n_lbfgs_steps: int = 100
-    batch_atoms: int = 256
+    batch_atoms: int = 128
     batch_structures: int = 0
-    learning_rate: float = 1e-2
-    warm_learning_rate: float = 3e-3
+    learning_rate: float = 3e-2
+    warm_learning_rate: float = 1e-2
     warmup_steps: int = 20
+    rotation_interval: int = 10
     averaging_decay: float = 0.99
     weight_decay: float = 1e-2
     lambda_e: float = 1.0

@@ -14,7 +14,7 @@ from nepal_flows.core.nep.training.initial import random_model, warm_model
 from nepal_flows.core.nep.training.lbfgs import minimise_lbfgs
 from nepal_flows.core.nep.training.objective import LossTerms, Objective
 from nepal_flows.core.nep.training.optimisers import (
-    Adam,
+    RotatedAdam,
     cosine_rate,
     mini_batches,
 )
@@ -23,7 +23,7 @@ from nepal_flows.core.nep.training.settings import TrainingSettings
 from nepal_flows.core.nep.training.targets import Prior, build_targets
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.errors import TrainingError
-from nepal_flows.typing import BoolArray, FloatArray
+from nepal_flows.typing import FloatArray
 
 HISTORY_COLUMNS = (
     "step",
@@ -194,12 +194,7 @@ class _Run:
         settings = self._settings
         if settings.n_adam_steps == 0:
             return
-        optimiser = Adam(
-            self._best.copy(),
-            _decaying(self._start.architecture),
-            settings.averaging_decay,
-            settings.weight_decay,
-        )
+        optimiser = RotatedAdam(self._best, self._start.architecture, settings)
         batches = mini_batches(self._training.n_atoms, settings, rng)
         interval = self._interval(min(settings.batch_atoms, int(self._training.n_atoms.sum())))
         seen: list[LossTerms] = []
@@ -316,18 +311,6 @@ class _Run:
                 f"`learning_rate` (it is {self._settings.learning_rate}), or look for structures "
                 "with extreme labels or atoms that nearly coincide."
             )
-
-
-def _decaying(architecture: NepArchitecture) -> BoolArray:
-    """Return which parameters decay: all but the biases, shape (P,)."""
-    a = architecture
-    decays = np.ones(a.n_parameters, dtype=np.bool_)
-    N, D = a.n_neurons, a.n_descriptors
-    for t in range(a.n_types):
-        first = t * a.n_projection + N * D
-        decays[first : first + N] = False
-    decays[a.n_types * a.n_projection] = False
-    return decays
 
 
 def _objective(
