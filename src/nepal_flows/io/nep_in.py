@@ -30,6 +30,10 @@ NATIVE_KEYWORDS = frozenset(
         "lambda_e",
         "lambda_f",
         "lambda_v",
+        "lambda_shear",
+        "force_delta",
+        "type_weight",
+        "prediction",
     ]
 )
 """Keywords that mean something for the native trainer."""

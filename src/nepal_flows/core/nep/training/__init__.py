@@ -8,6 +8,7 @@ from nepal_flows.core.nep.training.reference_energies import (
 from nepal_flows.core.nep.training.settings import TrainingSettings
 from nepal_flows.core.nep.training.trainer import (
     HISTORY_COLUMNS,
+    Progress,
     TrainingResult,
     train_model,
 )
@@ -15,6 +16,7 @@ from nepal_flows.core.nep.training.trainer import (
 __all__ = [
     "HISTORY_COLUMNS",
     "ModelErrors",
+    "Progress",
     "TrainingResult",
     "TrainingSettings",
     "fit_reference_energies",

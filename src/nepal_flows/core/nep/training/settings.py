@@ -7,7 +7,7 @@ from nepal_flows.errors import InputError
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a model is fitted: Adam on mini-batches, then L-BFGS on all structures.
+    """How a model is fitted: Adam on mini-batches, then, if asked for, L-BFGS on all structures.
 
     The loss is ``lambda_e RMSE_E + lambda_f RMSE_F + lambda_v RMSE_V + lambda_1 mean|p| +
     lambda_2 sqrt(mean p^2)`` over the parameters p: energy per atom (after its mean offset, which
@@ -17,7 +17,8 @@ class TrainingSettings:
     Attributes
     ----------
     n_adam_steps, n_lbfgs_steps
-        Mini-batch steps, then iterations on the whole set.
+        Mini-batch steps, then iterations on the whole set. The latter cost a pass over all data
+        each; the same time buys more as mini-batch steps unless there are only a few structures.
     batch_atoms
         Atoms per mini-batch, approximately: structures are taken until they hold so many.
     batch_structures
@@ -56,7 +57,7 @@ class TrainingSettings:
     """
 
     n_adam_steps: int = 2000
-    n_lbfgs_steps: int = 100
+    n_lbfgs_steps: int = 0
     batch_atoms: int = 128
     batch_structures: int = 0
     learning_rate: float = 3e-2
