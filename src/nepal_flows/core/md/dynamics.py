@@ -198,12 +198,9 @@ class Dynamics:
             self._state.velocities[:] = velocities
         self._limits = self._gate_limits()
         self._reach = model.architecture.largest_cutoff
-        n_types = model.architecture.n_types
-        self._neighbours = loop.list_neighbours(self._state, self._reach + skin, n_types)
-        nothing = self._state.nothing
-        loop.update_forces(
-            self._potential, self._state, self._neighbours, nothing, nothing, nothing
-        )
+        empty = np.zeros(0, dtype=np.int32)
+        no_list = (np.zeros(structure.n_atoms + 1, dtype=np.int64), empty, empty)
+        self._neighbours = (*no_list, np.zeros((0, 3), dtype=np.int32))
 
     @property
     def structure(self) -> Structure:
@@ -352,7 +349,7 @@ def _initial_state(
         virial=np.zeros((3, 3)),
         energies=np.zeros(n_atoms),
         reference=np.zeros((n_atoms, 3)),
-        scale=np.ones(1),
+        scale=np.zeros(1),
         random=random_state(seed),
         noise=np.zeros(3 * n_atoms),
         nothing=np.zeros((0, 0)),

@@ -51,7 +51,8 @@ class MdState(NamedTuple):
     reference
         Positions when the neighbour list was built, shape (n_atoms, 3), Å.
     scale
-        Linear size of the cell over that of the neighbour list, shape (1,).
+        Linear size of the cell over that of the neighbour list, shape (1,); 0 before the first
+        list, which :func:`advance` then makes, together with the first forces.
     random
         State of the random numbers, shape (4,).
     noise
@@ -209,8 +210,8 @@ def closest_pair(types, positions, cell, neighbours, distances):  # type: ignore
     return first, second, nearest
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def update_forces(potential, state, neighbours, y, v, t):  # type: ignore[no-untyped-def]
+@numba.njit(inline="always")
+def _update_forces(potential, state, neighbours, y, v, t):  # type: ignore[no-untyped-def]
     """Write energies, forces and virial of the current positions; return the energy, eV.
 
     The factors of the B-projections are written too where `y` has rows.
@@ -232,7 +233,7 @@ def update_forces(potential, state, neighbours, y, v, t):  # type: ignore[no-unt
         indices,
         shift_index,
         shifts,
-        0,
+        np.int64(0),  # a literal 0 would compile the kernel a second time
         n_atoms,
         state.nothing,
         state.energies,
@@ -249,8 +250,8 @@ def update_forces(potential, state, neighbours, y, v, t):  # type: ignore[no-unt
     return energy
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def list_neighbours(state, cutoff, n_types):  # type: ignore[no-untyped-def]
+@numba.njit(inline="always")
+def _list_neighbours(state, cutoff, n_types):  # type: ignore[no-untyped-def]
     """Wrap the atoms, note where they are, and return their neighbours up to a cutoff, Å."""
     wrap_atoms(state.positions, state.cell, state.pbc)
     state.reference[:] = state.positions
@@ -286,9 +287,9 @@ def advance(  # type: ignore[no-untyped-def]
     potential
         Of :func:`nepal_flows.core.nep.arrays.potential_arrays`.
     state
-        :class:`MdState` with forces of the current positions; changed.
+        :class:`MdState`; changed.
     neighbours
-        Verlet list of the state.
+        Verlet list that the last call returned; at the beginning, any of the right types.
     reach, skin
         Largest cutoff of the potential, and by how much that of the list exceeds it, Å.
     stretch, limits, records
@@ -313,6 +314,9 @@ def advance(  # type: ignore[no-untyped-def]
     n_records = 0
     n_finished = 0
     status = SOUND
+    if state.scale[0] == 0.0:
+        neighbours = _list_neighbours(state, reach + skin, limits.distances.shape[0])
+        _update_forces(potential, state, neighbours, state.nothing, state.nothing, state.nothing)
     for k in range(n_steps):
         progress = (n_done + k + 1) / stretch.n_steps
         temperature = stretch.first_temperature + progress * (
@@ -364,13 +368,13 @@ def advance(  # type: ignore[no-untyped-def]
             status = NOT_FINITE
             break
         if 2.0 * moved > state.scale[0] * (reach + skin) - reach:
-            neighbours = list_neighbours(state, reach + skin, limits.distances.shape[0])
+            neighbours = _list_neighbours(state, reach + skin, limits.distances.shape[0])
         step = n_before + n_done + n_finished + 1
         is_check = step % check_interval == 0 and step > burn_in
         y = v = t = state.nothing
         if is_check and records.y.shape[0] > 0:
             y, v, t = records.y[n_records], records.v[n_records], records.t[n_records]
-        energy = update_forces(potential, state, neighbours, y, v, t)
+        energy = _update_forces(potential, state, neighbours, y, v, t)
         kick(state.velocities, state.forces, state.masses, 0.5 * dt)
 
         kinetic = kinetic_energy(state.velocities, state.masses)
@@ -419,8 +423,6 @@ __all__ = [
     "advance",
     "closest_pair",
     "farthest_move",
-    "list_neighbours",
-    "update_forces",
     "volume_of",
     "wrap_atoms",
 ]
