@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from ase.data import atomic_masses, covalent_radii
+from ase.data import atomic_masses
 
 from nepal_flows.core.active_set import ActiveSet
 from nepal_flows.core.elements import SYMBOLS
@@ -30,26 +30,16 @@ from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace, Outcome
 from nepal_flows.errors import ActiveSetError, InputError, StructureError
+from nepal_flows.io.covalent import smallest_distances
 from nepal_flows.typing import FloatArray
 from nepal_flows.units import EV_PER_CUBIC_ANGSTROM_TO_GPA
-
-MIN_DISTANCE_FACTOR = 0.6
-"""Smallest distance over the sum of the covalent radii, in the default gate."""
 
 _AUDIT_STREAM = 1
 
 
 def default_gate(structure: Structure) -> PhysicsGate:
     """Return the gate whose distances come from ASE's covalent radii of the elements present."""
-    numbers = sorted({int(number) for number in structure.numbers})
-    return PhysicsGate(
-        min_distances={
-            (a, b): MIN_DISTANCE_FACTOR * float(covalent_radii[a] + covalent_radii[b])
-            for a in numbers
-            for b in numbers
-            if a <= b
-        }
-    )
+    return PhysicsGate(min_distances=smallest_distances(structure.numbers))
 
 
 def run_native_md(
@@ -339,4 +329,4 @@ class _Collector:
         return MdTrace(**columns, gamma_by_element=by_element)
 
 
-__all__ = ["MIN_DISTANCE_FACTOR", "default_gate", "run_native_md"]
+__all__ = ["default_gate", "run_native_md"]
