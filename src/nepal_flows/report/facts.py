@@ -2,7 +2,7 @@
 
 from nepal_flows.report.data import ReportData
 from nepal_flows.report.words import force_rmse
-from nepal_flows.schemas import Calibration, ConditionVerdict
+from nepal_flows.schemas import Calibration, ConditionVerdict, Errors
 
 
 def judged_conditions(data: ReportData) -> list[ConditionVerdict]:
@@ -95,6 +95,18 @@ def validation_limits(data: ReportData) -> tuple[dict[str, float], float | None]
     return by_run, None if overall is None else float(overall)
 
 
+def validation_rows(data: ReportData) -> list[tuple[str, Errors]]:
+    """Return the errors by fresh trajectory, in the order of the campaign file."""
+    if data.validation is None:
+        return []
+    section = data.campaign.settings.get("validation") or {}
+    asked = [str(run["name"]) for run in section.get("runs") or ()]
+    found = data.validation.errors_by_condition
+    names = [name for name in asked if name in found]
+    names += [name for name in found if name not in names]
+    return [(name, found[name]) for name in names]
+
+
 __all__ = [
     "holdout_rmse",
     "judged_conditions",
@@ -104,5 +116,6 @@ __all__ = [
     "training_peak",
     "training_rmse",
     "validation_limits",
+    "validation_rows",
     "worst_condition",
 ]

@@ -13,6 +13,7 @@ from nepal_flows.report.facts import (
     training_peak,
     training_rmse,
     validation_limits,
+    validation_rows,
     worst_condition,
 )
 from nepal_flows.report.words import (
@@ -287,7 +288,7 @@ def _limit_cautions(data: ReportData) -> list[str]:
         return []
     by_run, overall = validation_limits(data)
     rows = [
-        *data.validation.errors_by_condition.items(),
+        *validation_rows(data),
         ("all trajectories", data.validation.errors),
     ]
     lines = []

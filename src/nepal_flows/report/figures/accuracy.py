@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nepal_flows.report.data import Dataset, ParityPoints, ReportData
-from nepal_flows.report.facts import newest_calibration, validation_limits
+from nepal_flows.report.facts import newest_calibration, validation_limits, validation_rows
 from nepal_flows.report.figures.style import (
     DATASETS,
     colour,
@@ -143,12 +143,14 @@ def error_distribution(data: ReportData) -> Figure | None:
         return None
     figure = new_figure(2.9)
     axes = figure.subplots()
+    largest = 1e-3
     for points, dash in zip(sets, ("-", (0, (5, 1.5)), (0, (1.5, 1.2))), strict=False):
         tint, _, label = DATASETS[points.dataset]
         errors = np.linalg.norm(points.predicted_forces - points.reference_forces, axis=1)
         errors = np.sort(1000.0 * errors[np.isfinite(errors)])
         if len(errors) == 0:
             continue
+        largest = max(largest, float(errors[-1]))
         shares = 1.0 - np.arange(len(errors)) / len(errors)
         kept = np.unique(np.geomspace(1, len(errors), 200).astype(int))
         kept = np.unique(np.concatenate([kept - 1, len(errors) - kept]))
@@ -159,6 +161,7 @@ def error_distribution(data: ReportData) -> Figure | None:
             linestyle=dash,
             label=label,
         )
+    axes.set_xlim(largest / 300, 1.3 * largest)
     log_axis(axes, "x")
     log_axis(axes, "y")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} %"))
@@ -248,7 +251,7 @@ def validation(data: ReportData) -> Figure | None:
         return None
     rows = [
         (name, errors.force_rmse_meV_per_A)
-        for name, errors in doc.errors_by_condition.items()
+        for name, errors in validation_rows(data)
         if errors.force_rmse_meV_per_A is not None
     ]
     if not rows or doc.errors.force_rmse_meV_per_A is None:

@@ -166,8 +166,12 @@ def _grade_axis(axes: Axes, gamma_low: float | None) -> None:
         axes.axhline(gamma_low, color=colour("orange"), linewidth=1.0, linestyle=(0, (1, 1.5)))
 
 
+def _n_columns(n_panels: int) -> int:
+    return 2 if n_panels == 4 else min(3, n_panels)
+
+
 def _panels(n_panels: int, height: float) -> tuple[Figure, list[Axes]]:
-    n_columns = min(3, n_panels)
+    n_columns = _n_columns(n_panels)
     n_rows = math.ceil(n_panels / n_columns)
     figure = new_figure(height * n_rows + 0.5)
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
@@ -185,7 +189,7 @@ def _share_axes(panels: Sequence[Axes], y_label: str, x_label: str) -> None:
         specification = axes.get_subplotspec()
         if specification is not None and specification.is_first_col():
             axes.set_ylabel(y_label)
-    for axes in panels[-min(3, len(panels)) :]:
+    for axes in panels[-_n_columns(len(panels)) :]:
         axes.set_xlabel(x_label)
 
 

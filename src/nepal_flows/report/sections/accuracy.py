@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from nepal_flows.report import figures as draw
 from nepal_flows.report.blocks import Block, Cell, Drawing, Section, Table, table
 from nepal_flows.report.data import ReportData
-from nepal_flows.report.facts import newest_calibration, validation_limits
+from nepal_flows.report.facts import newest_calibration, validation_limits, validation_rows
 from nepal_flows.report.sections.shared import FORCE_UNIT
 from nepal_flows.report.words import (
     NONE,
@@ -85,7 +85,7 @@ def accuracy(data: ReportData) -> Section:
     blocks: list[Block] = []
     figure = draw.validation(data)
     if data.validation is not None:
-        rows = [*data.validation.errors_by_condition.items(), ("all", data.validation.errors)]
+        rows = [*validation_rows(data), ("all", data.validation.errors)]
         named = [f"{name} {figures(force_rmse(errors))}" for name, errors in rows]
         if figure is not None:
             blocks.append(

@@ -198,7 +198,7 @@ def again(data: ReportData) -> Section:
             "nepal plan campaign.yaml     # shows every input before anything runs",
             "nepal run campaign.yaml      # runs, or continues, the campaign",
             "nepal report campaign.yaml   # writes this page again",
-            "nepal export campaign.yaml   # potential, active set, data, inputs in one folder",
+            "nepal export campaign.yaml --out bundle   # potential, active set, data, inputs",
         )
     )
     text = (
