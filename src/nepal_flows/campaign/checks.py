@@ -6,6 +6,7 @@ from nepal_flows.campaign.exploration import CellChoice, Mix
 from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.core.elements import symbols_of
+from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.structure import Structure
 
 Location = tuple[str | int, ...]
@@ -25,7 +26,7 @@ def campaign_problems(campaign: Campaign, structures: Sequence[Structure]) -> li
     return [
         *_reference_problems(campaign, structures),
         *_element_problems(campaign, structures),
-        *_label_problems(campaign),
+        *_label_problems(campaign, structures),
         *_number_problems(campaign),
     ]
 
@@ -121,7 +122,7 @@ def _element_problems(campaign: Campaign, structures: Sequence[Structure]) -> It
             )
 
 
-def _label_problems(campaign: Campaign) -> Iterator[Problem]:
+def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iterator[Problem]:
     labels = campaign.labels
     if isinstance(labels, EspressoLabels):
         missing = sorted(set(campaign.model.elements) - set(labels.pseudopotentials))
@@ -138,8 +139,9 @@ def _label_problems(campaign: Campaign) -> Iterator[Problem]:
             "`folded` needs a single starting structure, whose multiples all cells are; use "
             "`spacing` after checking that cells of several sizes agree",
         )
+    is_primitive = primitive_cell(structures[0]).n_atoms == structures[0].n_atoms
     for location, choice in _cell_choices(campaign):
-        diagonal = choice.supercell is not None and set(choice.supercell) <= {1, 2, 4}
+        diagonal = is_primitive and set(choice.supercell or [0]) <= {1, 2, 4}
         if choice.mode != "folded" and not diagonal:
             yield (
                 (*location, "mode"),

@@ -155,7 +155,7 @@ def build_forecast(
     """
     exploration, convergence = campaign.exploration, campaign.convergence
     weight = neighbours[0] + 2.0 * neighbours[1]
-    middle = 0.5 * (n_labels[0] + n_labels[1])
+    middle = min(0.5 * (n_labels[0] + n_labels[1]), float(campaign.budget.labels))
     batch = campaign.selection.labels_per_iteration + campaign.selection.audit_per_iteration
     growing = math.ceil(max(0.0, middle - campaign.seeds.n) / max(batch, 1))
     loops = min(growing + convergence.clean_rounds, campaign.budget.iterations)

@@ -6,17 +6,14 @@ from typing import Any
 from nepal_flows.campaign.plan import Plan, formula
 from nepal_flows.campaign.read import LoadedCampaign
 from nepal_flows.cli.output import seconds, table
-from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import LabelError
-from nepal_flows.labelers.build import build_labeler
-from nepal_flows.labelers.protocol import Labeler
-from nepal_flows.settings import read_settings
+from nepal_flows.jobs.labeler import labeler_of
 
 
 def label_input(loaded: LoadedCampaign, sample: Structure) -> str:
     """Return the exact input of a label, or its settings where the code writes no input file."""
-    labeler: Any = campaign_labeler(loaded)
+    labeler: Any = labeler_of(loaded.campaign, loaded.structures)
     write = getattr(labeler, "input_text", None)
     if write is not None:
         return str(write(sample, labeler.kpoints.mesh(sample)))
@@ -32,20 +29,10 @@ def labels_problem(loaded: LoadedCampaign) -> str | None:
         If the calculator does not exist or refuses its arguments.
     """
     try:
-        campaign_labeler(loaded).check(loaded.campaign.model.elements)
+        labeler_of(loaded.campaign, loaded.structures).check(loaded.campaign.model.elements)
     except LabelError as error:
         return str(error)
     return None
-
-
-def campaign_labeler(loaded: LoadedCampaign) -> Labeler:
-    """Return the labeler of a campaign on this site."""
-    return build_labeler(
-        loaded.campaign.labels,
-        primitive=primitive_cell(loaded.structures[0]),
-        elements=loaded.campaign.model.elements,
-        settings=read_settings(),
-    )
 
 
 def plan_content(loaded: LoadedCampaign, plan: Plan, label_text: str) -> dict[str, Any]:
@@ -182,7 +169,6 @@ def _indented(text: str, width: int = 2) -> str:
 
 
 __all__ = [
-    "campaign_labeler",
     "label_input",
     "labels_problem",
     "plan_content",

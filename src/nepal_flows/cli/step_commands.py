@@ -9,6 +9,9 @@ from nepal_flows.cli.options import JsonOption, QuietOption, ThreadsOption, thre
 from nepal_flows.cli.output import note, print_json, print_lines, table
 from nepal_flows.cli.progress import counter
 
+REFERENCE_ENERGIES = "reference_energies.json"
+"""What a training writes beside nep.txt."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -43,14 +46,41 @@ def train(
     warm_start: Annotated[
         Path | None, typer.Option("--warm-start", help="Potential to start from, nep.txt.")
     ] = None,
+    reference_energies: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference-energies",
+            help="reference_energies.json to take off; fitted, or those beside --warm-start.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=0, help="Adam steps; by default 2000.")
+    ] = None,
+    lbfgs_steps: Annotated[
+        int | None, typer.Option("--lbfgs-steps", min=0, help="L-BFGS steps; by default 100.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed.")] = 0,
     n_threads: ThreadsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train a potential on labelled frames, as `nep` does."""
+    import dataclasses
+
+    from nepal_flows.cli.files import read_reference_energies
+    from nepal_flows.cli.training_output import training_content, training_lines
+    from nepal_flows.core.nep.training import TrainingSettings
     from nepal_flows.engines.native_training import run_native_training
 
+    beside = warm_start and warm_start.parent / REFERENCE_ENERGIES
+    if reference_energies is None and beside is not None and beside.is_file():
+        reference_energies = beside
+        note(f"taking off the reference energies of {beside}, which the first training took off")
+    settings = TrainingSettings()
+    if steps is not None:
+        settings = dataclasses.replace(settings, n_adam_steps=steps)
+    if lbfgs_steps is not None:
+        settings = dataclasses.replace(settings, n_lbfgs_steps=lbfgs_steps)
     with counter("training", quiet=quiet) as progress:
         run = run_native_training(
             input_file,
@@ -58,16 +88,18 @@ def train(
             test_frames=test,
             out_directory=out,
             warm_start=warm_start,
+            reference_energies=(
+                None if reference_energies is None else read_reference_energies(reference_energies)
+            ),
+            settings=settings,
             seed=seed,
             n_threads=threads(n_threads),
-            progress=lambda step, n_steps, *_: progress(step, n_steps),
+            progress=lambda step, n_steps, _: progress(step, n_steps),
         )
-    from nepal_flows.cli.training_output import training_content, training_lines
-
     if as_json:
-        print_json("train", training_content(run, out))
+        print_json("train", training_content(run))
     else:
-        print_lines(*training_lines(run, out))
+        print_lines(*training_lines(run))
 
 
 def predict(
@@ -93,10 +125,10 @@ def predict(
     energies = None
     if reference_energies is not None:
         energies = read_reference_energies(reference_energies)
-    elif (model.parent / "reference_energies.json").is_file() and not as_json:
+    elif (model.parent / REFERENCE_ENERGIES).is_file() and not as_json:
         note(
             f"Energies are those of {model.name} alone; --reference-energies "
-            f"{model.parent / 'reference_energies.json'} adds what training subtracted."
+            f"{model.parent / REFERENCE_ENERGIES} adds what training subtracted."
         )
     with counter("predicting", quiet=quiet) as progress:
         result = predict_file(

@@ -122,6 +122,8 @@ def run_native_training(
         )
     train = _frames(train_frames)
     test = [] if test_frames is None else _frames(test_frames)
+    for frame in (*train, *test):
+        given.architecture.types_of(frame.structure.numbers)  # an unknown element ends it here
     initial = warm_start
     if initial is not None and not isinstance(initial, NepModel):
         initial = read_nep_txt(initial)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from nepal_flows.campaign import Campaign
+from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.structure import Structure
 from nepal_flows.labelers import Labeler, build_labeler
 from nepal_flows.records import settings_key
@@ -17,7 +18,8 @@ def labeler_of(campaign: Campaign, structures: Sequence[Structure]) -> Labeler:
     campaign
         The campaign.
     structures
-        Its starting structures; the first is the primitive cell of folded k-point grids.
+        Its starting structures; folded k-point grids are those of the first one's primitive
+        cell, of which seeds and runs are multiples.
 
     Raises
     ------
@@ -26,7 +28,7 @@ def labeler_of(campaign: Campaign, structures: Sequence[Structure]) -> Labeler:
     """
     return build_labeler(
         campaign.labels,
-        primitive=structures[0],
+        primitive=primitive_cell(structures[0]),
         elements=list(campaign.model.elements),
         settings=read_settings(),
     )

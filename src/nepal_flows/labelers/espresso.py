@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,6 +180,15 @@ class EspressoLabeler(MSONable):
             info={"k_grid": list(mesh.grid), "scf_steps": int(steps.group(1))},
             version=f"pw.x {version.group(1)}" if version else None,
         )
+
+    def input_text(
+        self, structure: Structure, mesh: Mesh, *, helpers: Mapping[str, Any] | None = None
+    ) -> str:
+        """Return the input file for a structure, as the first try (or its helpers) writes it."""
+        template = EspressoTemplate()
+        with tempfile.TemporaryDirectory() as folder:
+            self._write_input(template, structure, mesh, Path(folder), dict(helpers or {}))
+            return (Path(folder) / template.inputname).read_text()
 
     def _write_input(
         self,

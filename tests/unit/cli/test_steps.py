@@ -14,6 +14,8 @@ from nepal_flows.io.asi import read_asi, unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.io.structures import read_structures
 
+SETS = ("train", "test")
+
 
 def test_predict_writes_what_ase_reads_back(files, nepal):
     code, out, _ = nepal("predict", "nep.txt", "test.xyz", "--out", "p.xyz")
@@ -229,3 +231,82 @@ def test_folder_that_cannot_be_written_is_refused(files, nepal):
     code, _, err = nepal("predict", "nep.txt", "bare.xyz", "--out", "file/p.xyz")
     assert code == 2
     assert "Traceback" not in err
+
+
+TRAIN = ["train", "train.xyz", "--input", "nep.in", "--steps", "30", "--lbfgs-steps", "5"]
+
+
+def test_train_writes_what_nep_writes(files, nepal_json):
+    document = nepal_json(*TRAIN, "--out", "fit", "--test", "test.xyz", "--threads", "1")
+    names = {path.name for path in (files / "fit").iterdir()}
+    tables = {f"{q}_{s}.out" for q in ("energy", "force", "virial", "stress") for s in SETS}
+    assert names >= tables | {"nep.txt", "loss.out", "reference_energies.json"}
+    assert document["ignored_keywords"] == ["generation"]
+    assert document["training"]["n_structures"] == 12
+    errors = nepal_json("predict", "fit/nep.txt", "test.xyz", "--out", "p.xyz")["errors"]
+    assert errors["force_rmse_eV_per_A"] == pytest.approx(document["test"]["force_rmse_eV_per_A"])
+
+
+def test_equal_seeds_train_equal_models(files, nepal_json):
+    runs = [
+        nepal_json(*TRAIN, "--out", f"fit{k}", "--seed", seed, "--threads", "1")
+        for k, seed in enumerate((1, 1, 2))
+    ]
+    hashes = [run["model_sha256"] for run in runs]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_warm_start_keeps_the_reference_energies(files, nepal_json, nepal):
+    first = nepal_json(*TRAIN, "--out", "fit")
+    code, _, err = nepal(*TRAIN, "--out", "warm", "--warm-start", "fit/nep.txt")
+    assert code == 0
+    assert "reference energies" in err
+    kept = json.loads((files / "warm" / "reference_energies.json").read_text())
+    assert kept == first["reference_energies_eV"]
+
+
+def test_train_prints_errors_and_ignored_keywords(files, nepal):
+    code, out, _ = nepal(*TRAIN, "--out", "fit")
+    assert code == 0
+    assert "F meV/Å" in out
+    assert "`generation`" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("cutoff 4 3.5", "cutoff 3 4"), "3 <= angular <= radial <= 10"),
+        (("neuron 5", "neurons 5"), "Did you mean `neuron`"),
+        (("type 1 Cu", "type 1 Si"), "Cu"),
+    ],
+)
+def test_bad_nep_in_is_refused(files, nepal, change, message):
+    (files / "nep.in").write_text((files / "nep.in").read_text().replace(*change))
+    code, _, err = nepal(*TRAIN, "--out", "fit")
+    assert code == 2
+    assert message in err
+    assert not (files / "fit" / "nep.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ({"forces": None}, "forces"),
+        ({"energy": None, "free_energy": None}, "energy"),
+        ({"energy": np.nan, "free_energy": np.nan}, "NaN"),
+        ({"stress": np.ones(6)}, "contradict"),
+    ],
+)
+def test_bad_labels_are_refused_with_their_frame(files, nepal, spoil, message):
+    frames = read("train.xyz", ":3")
+    frames[1].info["virial"] = -frames[1].get_stress(voigt=False) * frames[1].get_volume()
+    for name, value in spoil.items():
+        if value is None:
+            frames[1].calc.results.pop(name)
+        else:
+            frames[1].calc.results[name] = value
+    write("bad.xyz", frames)
+    code, _, err = nepal("train", "bad.xyz", "--input", "nep.in", "--out", "fit")
+    assert code == 2
+    assert message in err
+    assert "Frame 1 of `bad.xyz`" in err
