@@ -158,6 +158,7 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
     limit = cutoff * cutoff
     xs, ys, zs = xyz[0], xyz[1], xyz[2]
     n0, n1, n2 = n_bins[0], n_bins[1], n_bins[2]
+    ball = _ball(xyz, n_atoms, cutoff, n0 * n1 * n2 == 1)
     for k in range(n_atoms):
         i = order[k]
         starts[i] = n_found
@@ -197,6 +198,10 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
                     # (a - b) + t and (b - a) - t are exact opposites: both directions of a pair
                     # agree at the rim.
                     tx, ty, tz = rx + s2 * cell[2, 0], ry + s2 * cell[2, 1], rz + s2 * cell[2, 2]
+                    if (ball[0] + tx - x) ** 2 + (ball[1] + ty - y) ** 2 + (
+                        ball[2] + tz - z
+                    ) ** 2 > ball[3]:
+                        continue
                     for block in range((end - begin + WIDTH - 1) // WIDTH):
                         q = begin + block * WIDTH
                         dx = (load_from(xs, q) - x) + tx
@@ -219,6 +224,26 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
                         n_found += np.int64(flat_squares[q - np.uint64(begin)] < limit)
         counts[i] = n_found - starts[i]
     return _in_atom_order(starts, counts, found, places, low, size)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _ball(xyz, n_atoms, cutoff, single_bin):  # type: ignore[no-untyped-def]
+    """Return the centre of all atoms and the square of the distance beyond which none is met.
+
+    Most images of a small cell are out of reach as a whole; with several bins nothing is known.
+    """
+    ball = np.zeros(4)
+    for c in range(3):
+        for k in range(n_atoms):
+            ball[c] += xyz[c, k] / n_atoms
+    most = 0.0
+    for k in range(n_atoms):
+        square = 0.0
+        for c in range(3):
+            square += (xyz[c, k] - ball[c]) ** 2
+        most = max(most, square)
+    ball[3] = (cutoff + math.sqrt(most)) ** 2 * (1.0 + 1e-9) if single_bin else np.inf
+    return ball
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -131,8 +131,9 @@ class Scratch(NamedTuple):
     """
 
     neighbour: np.ndarray  # (B * 8,) int32, the neighbour in every lane
+    rows: FloatArray  # (B * 64,): a neighbour's row as it is gathered, later turned into lanes
+    row_blocks: FloatArray  # (B * 8, 1, 8): the same memory
     lane: FloatArray  # (8, B, 8): unit vector x, y, z; 1/r; r; type; 1/cutoffs
-    lane_flat: FloatArray  # (8, B * 8): the same memory
     first_type: np.ndarray  # (B,) int32, smallest type in the block
     last_type: np.ndarray  # (B,) int32
     radial: FloatArray  # (4, B, 8): Chebyshev argument, f_c, its slope, f_c dx/dr
@@ -148,11 +149,13 @@ class Scratch(NamedTuple):
     harmonics_flat: FloatArray  # (M, B * 8): the same memory
     s: FloatArray  # (M, n / 8, 8): sums of g b_lm; later dE/ds
     s_flat: FloatArray  # (M, n): the same memory
-    invariants: FloatArray  # (blocks, n / 8, 8): angular descriptors; later dE/dq
+    invariants: FloatArray  # (kinds, n / 8, 8): angular descriptors; later dE/dq
+    invariants_flat: FloatArray  # (kinds, n): the same memory
     q: FloatArray  # (D rounded up,)
     q_slope: FloatArray  # (D / 8, 8): dE/dq
     q_slope_flat: FloatArray  # the same memory
     hidden: FloatArray  # (2, N / 8, 8): tanh, and w1 (1 - tanh^2)
+    hidden_flat: FloatArray  # (2, N rounded up): the same memory
     pair_force: FloatArray  # (3, B, 8): dE_i/dr_ij
 
 
@@ -181,13 +184,21 @@ def new_scratch(arrays, n_neighbours):  # type: ignore[no-untyped-def]
             store(0.0, g, n, block)
         for lm in range(components):
             store(0.0, harmonics, lm, block)
-    lane = _room(8, blocks)
+    rows = _room(blocks * WIDTH, 1)
+    for k in range(blocks * WIDTH):
+        rows[k, 0, 3] = 0.0
+        rows[k, 0, 5] = 0.0
+        rows[k, 0, 6] = arrays.pair_cutoffs[0, 0, 2]
+        rows[k, 0, 7] = arrays.pair_cutoffs[0, 0, 3]
     s = _room(components, tiles)
     q_slope = empty_vectors(d_tiles)
+    invariants = _room(l_max + 2, tiles)
+    hidden = _room(2, neuron_tiles)
     return Scratch(
         np.zeros(blocks * WIDTH, np.int32),
-        lane,
-        lane.reshape((8, blocks * WIDTH)),
+        rows.reshape(blocks * WIDTH * WIDTH),
+        rows,
+        _room(8, blocks),
         np.zeros(blocks, np.int32),
         np.zeros(blocks, np.int32),
         _room(4, blocks),
@@ -203,11 +214,13 @@ def new_scratch(arrays, n_neighbours):  # type: ignore[no-untyped-def]
         harmonics.reshape((components, blocks * WIDTH)),
         s,
         s.reshape((components, tiles * WIDTH)),
-        _room(l_max + 2, tiles),
+        invariants,
+        invariants.reshape((l_max + 2, tiles * WIDTH)),
         empty_vectors(d_tiles).reshape(d_tiles * WIDTH),
         q_slope,
         q_slope.reshape(d_tiles * WIDTH),
-        _room(2, neuron_tiles),
+        hidden,
+        hidden.reshape((2, neuron_tiles * WIDTH)),
         _room(3, blocks),
     )
 

@@ -42,85 +42,91 @@ _ARGUMENT, _CUT, _CUT_SLOPE, _CUT_ARGUMENT_SLOPE = range(4)  # rows of Scratch.r
 
 
 @inner
-def gather(arrays, scratch, i, types, positions, images, offsets, indices, shift_index):  # type: ignore[no-untyped-def]
-    """Fill the blocks with the neighbours of atom i that are inside their cutoffs.
+def gather(arrays, scratch, i, types, xyz, images, offsets, indices, shift_index):  # type: ignore[no-untyped-def]
+    """Collect the neighbours of atom i that are inside their cutoffs, one row each.
 
     Returns
     -------
     tuple of int
         Blocks with angular neighbours (from the front) and first block of the others.
     """
-    lane, flat, neighbour = scratch.lane, scratch.lane_flat, scratch.neighbour
-    n_blocks = lane.shape[1]
+    rows, neighbour = scratch.rows, scratch.neighbour
     cutoffs = arrays.pair_cutoffs
     n_types = cutoffs.shape[0]
-    front = np.int64(0)
-    back = np.int64(n_blocks * WIDTH - 1)
-    central = types[i]
-    x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
+    front = np.uint64(0)
+    back = np.uint64(neighbour.shape[0] - 1)
+    central = np.uint64(types[i])
+    x, y, z = xyz[4 * i], xyz[4 * i + 1], xyz[4 * i + 2]
     angular_square, limit_square = cutoffs[central, 0, 0], cutoffs[central, 0, 1]
-    for pair in range(offsets[i], offsets[i + 1]):
-        j = np.uint32(indices[pair])
-        s = np.uint32(shift_index[pair])
-        dx = positions[j, 0] - x + images[s, 0]
-        dy = positions[j, 1] - y + images[s, 1]
-        dz = positions[j, 2] - z + images[s, 2]
+    for pair in range(np.uint64(offsets[i]), np.uint64(offsets[i + 1])):
+        j = np.uint64(indices[pair])
+        a = np.uint64(4) * j
+        s = np.uint64(4) * np.uint64(shift_index[pair])
+        dx = xyz[a] - x + images[s]
+        dy = xyz[a + np.uint64(1)] - y + images[s + np.uint64(1)]
+        dz = xyz[a + np.uint64(2)] - z + images[s + np.uint64(2)]
         square = dx * dx + dy * dy + dz * dz
-        if n_types > 1:
-            t = types[j]
-            angular_square, limit_square = cutoffs[central, t, 0], cutoffs[central, t, 1]
         # Written in any case and kept by moving a cursor: there is no branch to mispredict.
-        near = np.int64(square < angular_square)
-        inside = np.int64(square < limit_square)
-        place = np.uint64(back + near * (front - back))
-        flat[_X, place] = dx
-        flat[_Y, place] = dy
-        flat[_Z, place] = dz
-        flat[_R, place] = square
-        neighbour[place] = j
         if n_types > 1:
-            flat[_TYPE, place] = t
-            flat[_RADIAL, place] = cutoffs[central, t, 2]
-            flat[_ANGULAR, place] = cutoffs[central, t, 3]
+            t = np.uint64(types[j])
+            angular_square, limit_square = cutoffs[central, t, 0], cutoffs[central, t, 1]
+            near = np.uint64(square < angular_square)
+            place = back + near * (front - back)
+            row = np.uint64(WIDTH) * place
+            rows[row + np.uint64(_TYPE)] = t
+            rows[row + np.uint64(_RADIAL)] = cutoffs[central, t, 2]
+            rows[row + np.uint64(_ANGULAR)] = cutoffs[central, t, 3]
+        else:
+            near = np.uint64(square < angular_square)
+            place = back + near * (front - back)
+            row = np.uint64(WIDTH) * place
+        rows[row + np.uint64(_X)] = dx
+        rows[row + np.uint64(_Y)] = dy
+        rows[row + np.uint64(_Z)] = dz
+        rows[row + np.uint64(_R)] = square
+        neighbour[place] = j
         front += near
-        back -= inside - near
+        back -= np.uint64(square < limit_square) - near
+    n_near = np.int64((front + np.uint64(WIDTH - 1)) // np.uint64(WIDTH))
+    first_far = np.int64((back + np.uint64(1)) // np.uint64(WIDTH))
     # Empty lanes are neighbours beyond every cutoff.
-    n_near = (front + WIDTH - 1) // WIDTH
-    first_far = (back + 1) // WIDTH
     outside = 2.0 * arrays.largest_cutoff
     for side in range(2):
-        begin, end = (front, n_near * WIDTH) if side == 0 else (first_far * WIDTH, back + 1)
-        like = front - 1 if side == 0 else back + 1
+        begin, end = np.int64(front), n_near * WIDTH
+        like = begin - 1
+        if side == 1:
+            begin, end = first_far * WIDTH, np.int64(back) + 1
+            like = end
         for empty in range(begin, end):
-            flat[_X, empty], flat[_Y, empty], flat[_Z, empty] = outside, 0.0, 0.0
-            flat[_R, empty] = outside * outside
+            rows[WIDTH * empty + _X] = outside
+            rows[WIDTH * empty + _Y] = 0.0
+            rows[WIDTH * empty + _Z] = 0.0
+            rows[WIDTH * empty + _R] = outside * outside
             neighbour[empty] = -1
-            if n_types > 1:
-                flat[_TYPE, empty] = flat[_TYPE, like]
-                flat[_RADIAL, empty] = flat[_RADIAL, like]
-                flat[_ANGULAR, empty] = flat[_ANGULAR, like]
-    for block in range(n_blocks):
-        if n_near <= block < first_far:
-            continue
-        least = most = 0.0
-        if n_types > 1:
-            least = most = lane[_TYPE, block, 0]
-            for k in range(1, WIDTH):
-                least = min(least, lane[_TYPE, block, k])
-                most = max(most, lane[_TYPE, block, k])
-        else:
-            store(0.0, lane, _TYPE, block)
-            store(cutoffs[central, 0, 2], lane, _RADIAL, block)
-            store(cutoffs[central, 0, 3], lane, _ANGULAR, block)
-        scratch.first_type[block] = np.int32(least)
-        scratch.last_type[block] = np.int32(most)
-        r = square_root(load(lane, _R, block))
-        inverse = 1.0 / r
-        store(r, lane, _R, block)
-        store(inverse, lane, _INVERSE_R, block)
-        for c in range(3):
-            store(load(lane, c, block) * inverse, lane, c, block)
+            for column in (_TYPE, _RADIAL, _ANGULAR):
+                rows[WIDTH * empty + column] = rows[WIDTH * like + column]
     return n_near, first_far
+
+
+@inner
+def fill_block(arrays, scratch, block):  # type: ignore[no-untyped-def]
+    """Turn eight rows into lanes; normalise the vectors; find the range of types."""
+    lane = scratch.lane
+    transpose(scratch.row_blocks, block * WIDTH, 0, lane, 0, block)
+    r = square_root(load(lane, _R, block))
+    inverse = 1.0 / r
+    store(r, lane, _R, block)
+    store(inverse, lane, _INVERSE_R, block)
+    for c in range(3):
+        store(load(lane, c, block) * inverse, lane, c, block)
+    least = most = 0.0
+    if arrays.pair_cutoffs.shape[0] > 1:
+        least = most = lane[_TYPE, block, 0]
+        for k in range(1, WIDTH):
+            least = min(least, lane[_TYPE, block, k])
+            most = max(most, lane[_TYPE, block, k])
+    scratch.first_type[block] = np.int32(least)
+    scratch.last_type[block] = np.int32(most)
 
 
 @inner
@@ -169,6 +175,7 @@ def radial_forward(arrays, scratch, central, n_near, first_far):  # type: ignore
             store(0.0, sums, t, k)
     for count in range(n_near + n_blocks - first_far):
         block = count if count < n_near else count - n_near + first_far
+        fill_block(arrays, scratch, block)
         fc, slope, x, dx = cosine_cutoff(load(lane, _R, block), load(lane, _RADIAL, block))
         store(x, radial, _ARGUMENT, block)
         store(fc, radial, _CUT, block)
@@ -283,9 +290,8 @@ def angular_forward(arrays, scratch, central, n_near, with_slopes):  # type: ign
     n_kinds = arrays.l_max + int(arrays.has_q_222) + int(arrays.has_q_1111)
     for kind in range(n_kinds):
         for n in range(n_angular):
-            scratch.q[arrays.n_radial + kind * n_angular + n] = scratch.invariants[
-                kind, n // WIDTH, n % WIDTH
-            ]
+            d = arrays.n_radial + kind * n_angular + n
+            scratch.q[d] = scratch.invariants_flat[kind, n]
 
 
 @inner
@@ -431,7 +437,7 @@ def backward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-un
                 store(0.0, scratch.invariants, kind, tile)
                 for n in range(tile * WIDTH, min(n_angular, (tile + 1) * WIDTH)):
                     d = arrays.n_radial + kind * n_angular + n
-                    scratch.invariants[kind, tile, n % WIDTH] = scratch.q_slope_flat[d]
+                    scratch.invariants_flat[kind, n] = scratch.q_slope_flat[d]
             invariants_backward(arrays, scratch, tile)
     n_blocks = scratch.lane.shape[1]
     for count in range(n_near + n_blocks - first_far):
