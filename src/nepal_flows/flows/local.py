@@ -1,9 +1,7 @@
 """A campaign on this machine: register it, run it from where it stands, survive being stopped."""
 
 import logging
-import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +10,14 @@ from nepal_flows.campaign.read import LoadedCampaign, load_campaign
 from nepal_flows.engines.pool import close_shared_pool
 from nepal_flows.errors import CampaignError, EngineError, TrainingError
 from nepal_flows.flows.campaign import CampaignMaker
+from nepal_flows.flows.imports import imported_model_key
+from nepal_flows.flows.registration import register_campaign
 from nepal_flows.flows.steps import next_step
-from nepal_flows.io.frames import pack_frames
-from nepal_flows.jobs.labeler import label_settings_key
 from nepal_flows.jobs.progress import Listener, progress_listener
 from nepal_flows.records import (
     CampaignLock,
     Records,
-    derived_key,
     job_store_from_settings,
-    structure_key,
 )
 from nepal_flows.schemas import (
     ApprovalDoc,
@@ -37,8 +33,6 @@ if TYPE_CHECKING:
     from jobflow.core.store import JobStore
 
 logger = logging.getLogger(__name__)
-
-_PACKAGES = ("nepal-flows", "jobflow", "atomate2", "ase", "pymatgen", "numpy", "scipy", "numba")
 
 
 @dataclass(frozen=True)
@@ -146,7 +140,8 @@ def remaining_flow(records: Records, campaign: Campaign, document: CampaignDoc) 
     maker = CampaignMaker(campaign=campaign)
     last = last_iteration(records, document.key)
     if last is None:
-        return maker.make(CampaignState(campaign_id=document.key))
+        start = imported_model_key(records, document.key)
+        return maker.make(CampaignState(campaign_id=document.key, previous_model_key=start))
     step = next_step(last, campaign)
     if step.end_state is None:
         return maker.make(step.state)
@@ -184,54 +179,6 @@ def with_validation_seed(loaded: LoadedCampaign, seed: int | None) -> LoadedCamp
     return LoadedCampaign(loaded.path, campaign, loaded.structures)
 
 
-def register_campaign(records: Records, loaded: LoadedCampaign) -> CampaignDoc:
-    """Store the campaign as it is asked for now, and return its document.
-
-    Raises
-    ------
-    CampaignError
-        If a campaign of this name, but with other structures, model, labels or seed, is in the
-        store.
-    """
-    campaign = loaded.campaign
-    fixed = fixed_settings(loaded)
-    identity = derived_key("campaign", fixed)
-    key = f"{campaign.name}-{identity[:12]}"
-    for other in records.query(CampaignDoc, {"name": campaign.name}):
-        if other.identity != identity:
-            raise CampaignError(_what_changed(campaign, other, fixed))
-    previous = records.find(CampaignDoc, key)
-    document = CampaignDoc(
-        key=key,
-        campaign_id=key,
-        name=campaign.name,
-        settings=campaign.model_dump(mode="json"),
-        identity=identity,
-        fixed=fixed,
-        structures=records.blobs.put(pack_frames(loaded.structures), "frames.npz"),
-        structure_names=list(campaign.structure_names),
-        versions=_versions(),
-        machine={"system": platform.platform(), "python": platform.python_version()},
-    )
-    if previous is not None:
-        kept = ("created_at", "final_model_key", "final_active_set_key", "n_iterations")
-        document = document.model_copy(update={name: getattr(previous, name) for name in kept})
-    records.replace(document)
-    return document
-
-
-def fixed_settings(loaded: LoadedCampaign) -> dict[str, Any]:
-    """Return what may not change while a campaign runs, by section."""
-    campaign = loaded.campaign
-    return {
-        "seed": campaign.seed,
-        "structures": [structure_key(structure) for structure in loaded.structures],
-        "model": campaign.model.model_dump(mode="json"),
-        "labels": label_settings_key(campaign, loaded.structures),
-        "seeds": campaign.seeds.model_dump(mode="json"),
-    }
-
-
 def remove_quarantined(records: Records, campaign_id: str) -> int:
     """Remove a campaign's quarantined labels, so that they are tried again; return how many."""
     criteria = {"campaign_id": campaign_id, "status": "quarantined"}
@@ -257,26 +204,6 @@ def approve_waiting(records: Records, campaign_id: str) -> None:
         records.put(ApprovalDoc(key=key, campaign_id=campaign_id))
 
 
-def _what_changed(campaign: Campaign, other: CampaignDoc, fixed: dict[str, Any]) -> str:
-    changed = [name for name, value in fixed.items() if other.fixed.get(name) != value]
-    return (
-        f"The campaign `{campaign.name}` in this store was started with other "
-        f"{', '.join(f'`{name}`' for name in changed)}: its labels and models would not fit. "
-        "Give the campaign another `name`, or take the change back. (Conditions, budget, training "
-        "and convergence may change at any time.)"
-    )
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
 def _silent(_: Any) -> None:
     """Listen to nothing."""
 
@@ -286,9 +213,7 @@ __all__ = [
     "approve_waiting",
     "campaign_directory",
     "campaign_flow",
-    "fixed_settings",
     "last_iteration",
-    "register_campaign",
     "remaining_flow",
     "remove_quarantined",
     "run_campaign",

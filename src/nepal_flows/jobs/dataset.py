@@ -57,7 +57,7 @@ def campaign_dataset(records: Records, campaign_id: str, campaign: Campaign) -> 
     settings_key = label_settings_key(campaign, starting_structures(records, campaign_id))
     selections = sorted(
         records.query(SelectionDoc, {"campaign_id": campaign_id}),
-        key=lambda doc: -1 if doc.iteration is None else doc.iteration,
+        key=lambda doc: (-1 if doc.iteration is None else doc.iteration, doc.key),
     )
     wanted = [
         (label_key(frame.structure_key, settings_key), frame, doc.iteration)

@@ -1,0 +1,262 @@
+"""Begin with what exists: labelled frames and, perhaps, a model become part of a campaign."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nepal_flows.campaign.nep_input import nep_input_of
+from nepal_flows.campaign.read import LoadedCampaign
+from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.nep.potential import predict_many
+from nepal_flows.core.nep.training import fit_reference_energies
+from nepal_flows.core.structure import LabelledStructure
+from nepal_flows.engines.pool import shared_pool
+from nepal_flows.errors import LabelledDataError, ModelError
+from nepal_flows.flows.registration import register_campaign
+from nepal_flows.io.frames import pack_frames
+from nepal_flows.io.nep_in import format_nep_in
+from nepal_flows.io.nep_txt import format_nep_txt, model_sha256, read_nep_txt
+from nepal_flows.jobs.dataset import campaign_dataset, labelled_frames
+from nepal_flows.jobs.labeler import labeler_of
+from nepal_flows.jobs.model_errors import errors_of
+from nepal_flows.labelers import LabelOutcome, label_document, label_structures
+from nepal_flows.records import Records, derived_key, structure_key
+from nepal_flows.schemas import (
+    Ancestry,
+    CampaignDoc,
+    Cost,
+    SelectedFrame,
+    SelectionDoc,
+    TrainingDoc,
+)
+
+IMPORT_CONDITION = "import"
+"""Condition under which imported frames are listed."""
+
+LARGEST_FORCE_DIFFERENCE = 0.010
+"""Largest root-mean-square difference of forces in the cross-check, eV/Å."""
+
+LARGEST_ENERGY_DIFFERENCE = 0.001
+"""Largest difference of energies in the cross-check, eV per atom."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import brought.
+
+    Attributes
+    ----------
+    campaign
+        The campaign.
+    n_new, n_known
+        Frames that are new to it, and those it had.
+    n_checked
+        Frames that were labelled again to compare.
+    model_key
+        Key of the imported model, or None.
+    """
+
+    campaign: CampaignDoc
+    n_new: int
+    n_known: int
+    n_checked: int
+    model_key: str | None
+
+
+def import_frames(
+    records: Records,
+    loaded: LoadedCampaign,
+    frames: Sequence[LabelledStructure],
+    *,
+    source: str,
+    model_text: str | None = None,
+    n_checked: int = 1,
+) -> Imported:
+    """Add labelled frames, and a model to start from, to a campaign.
+
+    The frames are taken to be of the physics that the campaign's labels section describes;
+    ``n_checked`` of them are labelled again, to see that they are.
+
+    Parameters
+    ----------
+    records, loaded
+        Where, and of which campaign.
+    frames
+        Labelled frames.
+    source
+        Where they came from, for the record.
+    model_text
+        A nep.txt of the campaign's architecture; the first fit starts from it.
+    n_checked
+        Frames to label again; 0 trusts them.
+
+    Raises
+    ------
+    LabelledDataError
+        If an element is not the campaign's, or a label differs from the campaign's labeler's.
+    ModelError
+        If the model has another architecture.
+    """
+    _require_elements(loaded, frames)
+    document = register_campaign(records, loaded)
+    labeler = labeler_of(loaded.campaign, loaded.structures)
+    _cross_check(loaded, labeler, frames, n_checked)
+    known = {
+        frame.structure_key
+        for doc in records.query(SelectionDoc, {"campaign_id": document.key})
+        for frame in doc.selected
+    }
+    keys = [structure_key(frame.structure) for frame in frames]
+    fresh = {key: frame for key, frame in zip(keys, frames, strict=True) if key not in known}
+    ancestry = Ancestry(source="import", condition=IMPORT_CONDITION, note=source)
+    for frame in fresh.values():
+        outcome = LabelOutcome(0, frame.structure, frame, None, (), Cost(), {})
+        records.put(
+            label_document(
+                outcome,
+                labeler=labeler,
+                ancestry=ancestry,
+                blobs=records.blobs,
+                campaign_id=document.key,
+            )
+        )
+    if fresh:
+        records.put(_selection(records, document, fresh, source))
+    model_key = None
+    if model_text is not None:
+        model_key = _imported_model(records, loaded, document, model_text)
+    return Imported(document, len(fresh), len(frames) - len(fresh), n_checked, model_key)
+
+
+def imported_model_key(records: Records, campaign_id: str) -> str | None:
+    """Return the key of the model that a campaign starts from, or None."""
+    criteria = {"campaign_id": campaign_id, "stage": "import"}
+    models = records.query(TrainingDoc, criteria, sort={"created_at": -1}, limit=1)
+    return next((model.key for model in models), None)
+
+
+def _require_elements(loaded: LoadedCampaign, frames: Sequence[LabelledStructure]) -> None:
+    if not frames:
+        raise LabelledDataError("There is no frame to import.")
+    architecture = nep_input_of(loaded.campaign).architecture
+    for index, frame in enumerate(frames):
+        try:
+            architecture.types_of(frame.structure.numbers)
+        except ModelError as error:
+            raise LabelledDataError(f"Frame {index} cannot be imported: {error}") from error
+
+
+def _cross_check(
+    loaded: LoadedCampaign, labeler: Any, frames: Sequence[LabelledStructure], n_checked: int
+) -> None:
+    chosen = np.unique(np.linspace(0, len(frames) - 1, max(0, n_checked)).astype(int))
+    if n_checked < 1:
+        return
+    outcomes = label_structures(
+        labeler,
+        [frames[i].structure for i in chosen],
+        pool=shared_pool(loaded.campaign.resources.workers),
+        time_limit_s=loaded.campaign.labels.time_limit_s,
+    )
+    for index, outcome in zip(chosen, outcomes, strict=True):
+        if outcome.label is None:
+            raise LabelledDataError(
+                f"Frame {index} could not be labelled again to compare: {outcome.reason}. Give "
+                "`--check 0` to import without."
+            )
+        frame = frames[index]
+        forces = float(np.sqrt(np.mean((outcome.label.forces - frame.forces) ** 2)))
+        energy = abs(outcome.label.energy - frame.energy) / frame.n_atoms
+        if forces > LARGEST_FORCE_DIFFERENCE or energy > LARGEST_ENERGY_DIFFERENCE:
+            raise LabelledDataError(
+                f"Frame {index} is not of the campaign's physics: its energy differs by "
+                f"{1000.0 * energy:.2f} meV/atom and its forces by {1000.0 * forces:.1f} meV/Å "
+                f"from what `labels` ({loaded.campaign.labels.code}) gives; "
+                f"{1000.0 * LARGEST_ENERGY_DIFFERENCE:g} and "
+                f"{1000.0 * LARGEST_FORCE_DIFFERENCE:g} "
+                "are allowed. Correct the `labels` section; never mix codes or settings."
+            )
+
+
+def _selection(
+    records: Records,
+    document: CampaignDoc,
+    fresh: dict[str, LabelledStructure],
+    source: str,
+) -> SelectionDoc:
+    key = derived_key("import", document.key, list(fresh))
+    return SelectionDoc(
+        key=key,
+        campaign_id=document.key,
+        model_sha256="",
+        n_candidates=len(fresh),
+        budget=len(fresh),
+        selected=[
+            SelectedFrame(
+                structure_key=name,
+                role="train",
+                condition=IMPORT_CONDITION,
+                run_key=key,
+                step=0,
+                gamma=0.0,
+                note=source,
+            )
+            for name in fresh
+        ],
+        frames=records.blobs.put(
+            pack_frames([frame.structure for frame in fresh.values()]), "frames.npz"
+        ),
+    )
+
+
+def _imported_model(
+    records: Records, loaded: LoadedCampaign, document: CampaignDoc, text: str
+) -> str:
+    model = read_nep_txt(text)
+    wanted = nep_input_of(loaded.campaign).architecture
+    if model.architecture != wanted:
+        raise ModelError(
+            f"The model's architecture is {model.architecture}, the campaign's {wanted}. Change "
+            "the `model` section to match it, or import without `--model`."
+        )
+    text = format_nep_txt(model)
+    dataset = campaign_dataset(records, document.key, loaded.campaign)
+    frames = labelled_frames(records, dataset.train)
+    references = fit_reference_energies(_residuals(model, frames), model.elements)
+    nep_in = format_nep_in(nep_input_of(loaded.campaign)).encode()
+    key = derived_key("imported model", document.key, model_sha256(text))
+    records.put(
+        TrainingDoc(
+            key=key,
+            campaign_id=document.key,
+            model_sha256=model_sha256(text),
+            model=records.blobs.put(text.encode(), "nep.txt"),
+            nep_in=records.blobs.put(nep_in, "nep.in"),
+            history=records.blobs.put(b"", "loss.out"),
+            dataset=records.blobs.put(pack_frames(frames), "frames.npz"),
+            dataset_key=dataset.key,
+            n_structures=len(frames),
+            n_atoms=sum(frame.n_atoms for frame in frames),
+            elements=list(model.elements),
+            trainer="imported",
+            seed=0,
+            stage="import",
+            reference_energies_eV=dict(references),
+            training_errors=errors_of(model, frames, references),
+        )
+    )
+    return key
+
+
+def _residuals(model: NepModel, frames: Sequence[LabelledStructure]) -> list[LabelledStructure]:
+    """Return the frames with the energy that the model leaves to the references."""
+    predictions = predict_many(model, [frame.structure for frame in frames])
+    return [
+        LabelledStructure(frame.structure, frame.energy - prediction.energy, frame.forces)
+        for frame, prediction in zip(frames, predictions, strict=True)
+    ]
+
+
+__all__ = ["IMPORT_CONDITION", "Imported", "import_frames", "imported_model_key"]
