@@ -1,11 +1,21 @@
-"""Stores to test with: the embedded one, and one that stands in for MongoDB."""
+"""Stores to test with: the embedded one, one that stands in for MongoDB, and MongoDB itself.
+
+The last where ``NEPAL_TEST_MONGO_URI`` names a server that speaks its protocol; each test gets a
+database of its own there, which is dropped.
+"""
+
+import os
+import uuid
 
 import pytest
 from jobflow import JobStore
-from maggma.stores import MemoryStore
+from maggma.stores import GridFSStore, MemoryStore, MongoStore
+from pymongo import MongoClient
 
 from nepal_flows.records import Records, embedded_job_store
 from nepal_flows.schemas import Ancestry, BlobRef, LabelDoc
+
+SERVER = os.environ.get("NEPAL_TEST_MONGO_URI")
 
 
 def memory_job_store() -> JobStore:
@@ -15,14 +25,31 @@ def memory_job_store() -> JobStore:
     )
 
 
-@pytest.fixture(params=["embedded", "mongo"])
+def server_job_store(database: str) -> JobStore:
+    """Return a JobStore as jobflow.yaml makes it, on the server that the environment names."""
+    where = {"database": database, "uri": SERVER}
+    return JobStore(
+        MongoStore(collection_name="outputs", **where),
+        {
+            "records": MongoStore(collection_name="records", **where),
+            "blobs": GridFSStore(collection_name="blobs", **where),
+        },
+    )
+
+
+@pytest.fixture(params=["embedded", "memory", *(["server"] if SERVER else [])])
 def job_store(request, tmp_path):
+    database = f"nepal_test_{uuid.uuid4().hex[:12]}"
     if request.param == "embedded":
         store = embedded_job_store(tmp_path / "store")
     else:
-        store = memory_job_store()
+        store = memory_job_store() if request.param == "memory" else server_job_store(database)
         store.connect()
+        Records(store).ensure_indexes()
     yield store
+    if request.param == "server":
+        with MongoClient(SERVER) as client:
+            client.drop_database(database)
     store.docs_store.close()
     for additional in store.additional_stores.values():
         additional.close()
