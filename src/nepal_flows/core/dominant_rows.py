@@ -18,6 +18,7 @@ from nepal_flows.typing import FloatArray, IntArray
 
 _MAX_PASSES = 12
 _MAX_ROUNDS = 5
+_MAX_PAIRS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,7 @@ def _dominant(matrix: FloatArray, tolerance: float) -> IntArray:
     """Return dominant rows of a matrix in Fortran order, which is overwritten."""
     coefficients, order, _ = lu_start(matrix)
     places = np.arange(coefficients.shape[1])
-    improve(coefficients, places, tolerance=tolerance)
+    improve(coefficients, places, tolerance=tolerance, max_pairs=_MAX_PAIRS)
     return order[places]
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from nepal_flows.core.active_set import ActiveSet, build_active_set
 from nepal_flows.core.design_rows import DesignRows, blocks, map_in_threads
 from nepal_flows.core.extrapolation import frame_grades
-from nepal_flows.core.maxvol import column_major_row_maxima, improve
+from nepal_flows.core.maxvol import improve
+from nepal_flows.core.maxvol_kernels import column_major_row_maxima
 from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.typing import FloatArray, IntArray
 

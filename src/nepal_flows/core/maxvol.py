@@ -8,6 +8,8 @@ The start and C come together from one pivoted LU of *all* rows: with :math:`P B
 r rows are the start and :math:`C = L L_1^{-1}`. Swaps are then made on the rows with the largest
 entries only, with a fused update and search; one matrix product of the rank of the changed places
 brings every other row up to date, and the largest entry of all rows decides whether to go on.
+Dominant sets are local maxima. From there, pairs of swaps are tried on the same rows: a minor
+:math:`|C_{ij} C_{kl} - C_{kj} C_{il}|` above 1 is a gain although no single entry is.
 
 References
 ----------
@@ -18,18 +20,20 @@ References
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from scipy.linalg import blas, lapack
 
+from nepal_flows.core.maxvol_kernels import (
+    column_major_row_maxima,
+    swap_until_dominant,
+    write_column_major,
+)
 from nepal_flows.errors import ActiveSetError
 from nepal_flows.typing import BoolArray, FloatArray, IntArray
 
-_FAST = {"nnan", "ninf", "nsz", "reassoc", "contract", "arcp"}
-"""Rounding may differ by the order of a sum; NaN and infinity are excluded on entry."""
-
 _DRIFT_ALLOWED = 1e-6
 _N_PROBES = 4
+_PAIRS_AT_ONCE = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,7 @@ def maxvol(
     tolerance: float = 1.001,
     max_sweeps: int = 200,
     max_swaps: int | None = None,
+    max_pairs: int = 100,
 ) -> MaxVol:
     r"""Return the rows of a tall matrix that are dominant to a tolerance.
 
@@ -106,6 +111,8 @@ def maxvol(
         Searches over all rows before giving up.
     max_swaps
         Swaps before giving up; 100 r by default.
+    max_pairs
+        Searches for a gainful pair of swaps after a dominant set was found.
 
     Returns
     -------
@@ -128,7 +135,9 @@ def maxvol(
     _check(matrix, tolerance)
     n, r = matrix.shape
     limit = 100 * r if max_swaps is None else max_swaps
-    coefficients, order, pivots = lu_start(np.array(matrix, order="F"))
+    work = np.empty(matrix.shape, order="F")
+    write_column_major(np.ascontiguousarray(matrix), work)
+    coefficients, order, pivots = lu_start(work)
     rows = np.arange(r)
     rank = int((pivots > n * np.finfo(float).eps * pivots.max(initial=0.0)).sum())
     log_gain, n_swaps, n_sweeps = 0.0, 0, 0
@@ -139,6 +148,7 @@ def maxvol(
             tolerance=tolerance,
             max_sweeps=max(max_sweeps - n_sweeps, 1),
             max_swaps=max(limit - n_swaps, 0),
+            max_pairs=max_pairs,
         )
         log_gain += step.log_gain
         n_swaps += step.n_swaps
@@ -170,6 +180,7 @@ def improve(
     grades: FloatArray | None = None,
     max_sweeps: int = 200,
     max_swaps: int = 1_000_000,
+    max_pairs: int = 0,
     n_top: int | None = None,
 ) -> Improvement:
     """Swap rows until no entry of the coefficients exceeds the tolerance, in place.
@@ -191,6 +202,8 @@ def improve(
         Largest magnitude of every row, shape (n,): up to date on entry, and kept so.
     max_sweeps, max_swaps
         When to give up.
+    max_pairs
+        Searches for a gainful pair of swaps once no single one is left.
     n_top
         Rows that take part in one round of swaps; r / 2, at least 64, by default.
 
@@ -211,13 +224,17 @@ def improve(
         outside[rows[rows >= 0]] = -1.0
         largest = float(outside.max(initial=0.0))
         converged = largest <= tolerance
-        if converged or n_sweeps > max_sweeps or n_swaps >= max_swaps:
+        if (converged and max_pairs == 0) or n_sweeps > max_sweeps or n_swaps >= max_swaps:
             break
         top = _top_rows(outside, n_top)
+        if len(top) == 0:
+            break
         held = rows.copy()
+        tries = min(max_pairs, _PAIRS_AT_ONCE) if converged else 0
         places, members, gain, done = _swap_among(
-            coefficients, top, rows, tolerance, max_swaps - n_swaps
+            coefficients, top, rows, tolerance, max_swaps - n_swaps, tries
         )
+        max_pairs -= tries
         if not gain > 0.0:
             rows[:] = held
             break
@@ -265,8 +282,8 @@ def lu_start(matrix: FloatArray) -> tuple[FloatArray, IntArray, FloatArray]:
     for place, other in enumerate(swaps.tolist()):
         order[place], order[other] = order[other], order[place]
     pivots = np.abs(np.diagonal(lu)).copy()
-    top = np.asfortranarray(lu[:r])
-    coefficients = blas.dtrsm(1.0, top, lu, side=1, lower=1, diag=1, overwrite_b=1)
+    inverse, _ = lapack.dtrtri(np.asfortranarray(lu[:r]), lower=1, unitdiag=1)
+    coefficients = blas.dtrmm(1.0, inverse, lu, side=1, lower=1, diag=1, overwrite_b=1)
     coefficients[:r] = np.eye(r)
     return coefficients, order, pivots
 
@@ -280,13 +297,18 @@ def _top_rows(grades: FloatArray, n_top: int) -> IntArray:
 
 
 def _swap_among(
-    coefficients: FloatArray, top: IntArray, rows: IntArray, tolerance: float, max_swaps: int
+    coefficients: FloatArray,
+    top: IntArray,
+    rows: IntArray,
+    tolerance: float,
+    max_swaps: int,
+    max_pairs: int,
 ) -> tuple[IntArray, IntArray, float, int]:
     """Swap among a few rows; return changed places, their new rows, log gain, and swaps."""
     block = np.ascontiguousarray(coefficients[top])
     slots = top.copy()
     before = rows.copy()
-    gain, done = _swap_until_dominant(block, slots, rows, tolerance, max_swaps)
+    gain, done = swap_until_dominant(block, slots, rows, tolerance, max_swaps, max_pairs)
     places = np.flatnonzero(rows != before)
     return places, rows[places], float(gain), int(done)
 
@@ -300,6 +322,7 @@ def _change_of_places(coefficients: FloatArray, places: IntArray, members: IntAr
 
 
 def _apply_change(target: FloatArray, places: IntArray, change: FloatArray) -> None:
+    """Subtract ``target[:, places] @ change`` in place."""
     columns = np.asfortranarray(target[:, places])
     updated = blas.dgemm(-1.0, columns, change, beta=1.0, c=target, overwrite_c=1)
     if updated is not target and not np.shares_memory(updated, target):
@@ -309,9 +332,10 @@ def _apply_change(target: FloatArray, places: IntArray, change: FloatArray) -> N
 def _drift(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray) -> float:
     """Estimate the error of the coefficients with Gaussian probes, relative to row size."""
     r = matrix.shape[1]
-    scale = np.abs(matrix).max(axis=0)
+    active = matrix[order[rows]]
+    scale = np.abs(active).max(axis=0)
     scale[scale == 0.0] = 1.0
-    active = matrix[order[rows]] / scale
+    active /= scale
     probes = np.random.default_rng(0).standard_normal((r, _N_PROBES))
     factor, pivots, info = lapack.dgetrf(np.asfortranarray(active))
     diagonal = np.abs(np.diagonal(factor))
@@ -333,86 +357,4 @@ def _refresh(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order
     coefficients[rows] = np.eye(len(rows))
 
 
-_MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
-"""Clears the sign of a float64: as integers, magnitudes order as the numbers do, and the search
-for the largest one vectorises, which it does not in floating point."""
-
-
-@numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def column_major_row_maxima(matrix: FloatArray, maxima: FloatArray) -> None:  # pragma: no cover
-    """Write the largest magnitude of every row of a column-major matrix, shape (n,)."""
-    n, r = matrix.shape
-    columns = matrix.T.view(np.int64)
-    found = maxima.view(np.int64)
-    for start in range(0, n, 2048):
-        stop = min(start + 2048, n)
-        for i in range(start, stop):
-            found[i] = 0
-        for j in range(r):
-            for i in range(start, stop):
-                found[i] = max(found[i], columns[j, i] & _MAGNITUDE)
-
-
-@numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def _swap_until_dominant(
-    block: FloatArray, slots: IntArray, rows: IntArray, tolerance: float, max_swaps: int
-) -> tuple[float, int]:  # pragma: no cover
-    """Swap the largest entry in until all are within the tolerance; return (log gain, swaps).
-
-    ``block`` (m, r) row-major holds the coefficients of the rows ``slots``; a row that leaves its
-    place takes the slot of the one that came in. A holder -1 leaves for good: its slot is zeroed.
-    """
-    m, r = block.shape
-    bits = block.view(np.int64)
-    maxima = np.zeros(m)
-    found = maxima.view(np.int64)
-    direction = np.empty(r)
-    for a in range(m):
-        largest = np.int64(0)
-        for c in range(r):
-            largest = max(largest, bits[a, c] & _MAGNITUDE)
-        found[a] = largest
-    gain = 0.0
-    n_swaps = 0
-    while n_swaps < max_swaps:
-        i = np.argmax(maxima)
-        if not maxima[i] > tolerance:
-            break
-        j = 0
-        while bits[i, j] & _MAGNITUDE != found[i]:
-            j += 1
-        pivot = block[i, j]
-        inverse = 1.0 / pivot
-        for c in range(r):
-            direction[c] = block[i, c] * inverse
-        direction[j] = 1.0 - inverse
-        for a in range(m):
-            factor = block[a, j]
-            if factor == 0.0:
-                continue
-            for c in range(r):
-                block[a, c] -= factor * direction[c]
-            largest = np.int64(0)
-            for c in range(r):
-                largest = max(largest, bits[a, c] & _MAGNITUDE)
-            found[a] = largest
-        leaving = rows[j]
-        rows[j] = slots[i]
-        slots[i] = leaving
-        if leaving < 0:
-            for c in range(r):
-                block[i, c] = 0.0
-        else:
-            for c in range(r):
-                block[i, c] = -direction[c]
-            block[i, j] = inverse
-        largest = np.int64(0)
-        for c in range(r):
-            largest = max(largest, bits[i, c] & _MAGNITUDE)
-        found[i] = largest
-        gain += np.log(abs(pivot))
-        n_swaps += 1
-    return gain, n_swaps
-
-
-__all__ = ["Improvement", "MaxVol", "column_major_row_maxima", "improve", "lu_start", "maxvol"]
+__all__ = ["Improvement", "MaxVol", "improve", "lu_start", "maxvol"]

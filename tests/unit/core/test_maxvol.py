@@ -47,6 +47,14 @@ def test_volume_reaches_that_of_plain_swapping_of_the_largest_entry() -> None:
     assert maxvol(matrix).log_determinant >= plain - 0.5
 
 
+def test_pairs_of_swaps_leave_local_maxima() -> None:
+    matrix = np.random.default_rng(5).standard_normal((500, 60))
+    single, paired = maxvol(matrix, max_pairs=0), maxvol(matrix, max_pairs=200)
+    assert single.converged
+    assert paired.converged
+    assert paired.log_determinant > single.log_determinant + 0.1
+
+
 def test_choice_does_not_depend_on_a_change_of_basis_of_the_columns() -> None:
     matrix = decaying_matrix(120, 12)
     mixing = np.random.default_rng(3).standard_normal((12, 12))
