@@ -3,7 +3,8 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,47 +118,51 @@ def label_structures(
     pending = [_Pending(index, structure) for index, structure in enumerate(structures)]
     outcomes: dict[int, LabelOutcome] = {}
     rungs = list(labeler.ladder())[: retries + 1]
-    for number, rung in enumerate(rungs):
-        tasks = [(labeler, item.structure, rung, gate, scratch) for item in pending]
-        failed: list[_Pending] = []
-        for result in pool.run(attempt_label, tasks, time_limit_s=time_limit_s):
-            item, answer = pending[result.index], _answer(result)
-            _add_attempt(item, rung, answer, result)
-            if answer.may_retry and number + 1 < len(rungs):
-                failed.append(item)
-                continue
-            outcome = _outcome(item, answer)
-            outcomes[item.index] = outcome
-            if on_done is not None:
-                on_done(outcome)
-        pending = sorted(failed, key=lambda item: item.index)
-        if not pending:
-            break
+    with _run_directory(scratch) as base:
+        for number, rung in enumerate(rungs):
+            tasks = [(labeler, item.structure, rung, gate, base) for item in pending]
+            failed: list[_Pending] = []
+            for result in pool.run(attempt_label, tasks, time_limit_s=time_limit_s):
+                item, answer = pending[result.index], _answer(result)
+                _add_attempt(item, rung, answer, result)
+                if answer.may_retry and number + 1 < len(rungs):
+                    failed.append(item)
+                    continue
+                outcome = _outcome(item, answer)
+                outcomes[item.index] = outcome
+                if on_done is not None:
+                    on_done(outcome)
+            pending = sorted(failed, key=lambda item: item.index)
     n_failed = sum(outcome.label is None for outcome in outcomes.values())
     logger.info("Labelled %d structures by %s, %d failed", len(outcomes), labeler.name, n_failed)
     return [outcomes[index] for index in sorted(outcomes)]
 
 
-def attempt_label(
-    labeler: Labeler, structure: Structure, rung: Rung, gate: LabelGate, scratch: str | None
-) -> _Answer:
-    """Try once to label a structure, in a directory of its own; runs in a worker."""
+@contextmanager
+def _run_directory(scratch: str | Path | None) -> Iterator[str]:
+    """Make the directory to run in; one that was not asked for is removed at the end."""
     if scratch is not None:
         Path(scratch).mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix=f"label-{labeler.name}-", dir=scratch))
-    keep = False
+        yield str(Path(scratch).absolute())
+        return
+    with tempfile.TemporaryDirectory(prefix="nepal-labels-") as directory:
+        yield directory
+
+
+def attempt_label(
+    labeler: Labeler, structure: Structure, rung: Rung, gate: LabelGate, base: str
+) -> _Answer:
+    """Try once to label a structure, in a directory of its own; runs in a worker.
+
+    The directory is removed when the try succeeds.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=f"label-{labeler.name}-", dir=base))
     try:
         raw = labeler.label(structure, directory, helpers=rung.changed)
         label = gated_label(structure, raw, gate)
-    except UnconvergedLabelError as error:
-        keep = scratch is not None
-        return _Answer(error=str(error), may_retry=True)
     except LabelError as error:
-        keep = scratch is not None
-        return _Answer(error=str(error))
-    finally:
-        if not keep:
-            shutil.rmtree(directory, ignore_errors=True)
+        return _Answer(error=str(error), may_retry=isinstance(error, UnconvergedLabelError))
+    shutil.rmtree(directory, ignore_errors=True)  # a label is not lost to a slow file system
     return _Answer(label=label, raw=raw)
 
 

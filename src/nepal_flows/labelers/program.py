@@ -13,7 +13,9 @@ from nepal_flows.errors import LabelError
 from nepal_flows.labelers.protocol import UnconvergedLabelError
 
 _N_LINES = 6
-_FAILURE = re.compile(r"NOT (achieved|converged)|error|abort|killed|segmentation|exceeded", re.IGNORECASE)
+_FAILURE = re.compile(
+    r"NOT (achieved|converged)|error|abort|killed|segmentation|exceeded", re.IGNORECASE
+)
 
 
 def check_command(command: str, *, setting: str) -> None:

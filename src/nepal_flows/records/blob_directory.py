@@ -159,7 +159,7 @@ class BlobDirectory(Store):
         """Return whether look-ups by this field are quick."""
         return key == "blob_uuid"
 
-    def groupby(  # noqa: PLR0917 - the signature of maggma
+    def groupby(
         self,
         keys: list[str] | str,
         criteria: Mapping[str, Any] | None = None,

@@ -44,7 +44,8 @@ class Records:
     """
 
     def __init__(self, job_store: "JobStore") -> None:
-        stores: Mapping[str, Any] = vars(job_store)["additional_stores"]
+        whole: Any = job_store
+        stores: Mapping[str, Any] = whole.additional_stores
         try:
             self.store = stores[RECORDS_STORE]
             blobs = stores[BLOBS_STORE]
