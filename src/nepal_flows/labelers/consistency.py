@@ -13,6 +13,7 @@ import numpy as np
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.engines.pool import WorkerPool
 from nepal_flows.errors import LabelError
+from nepal_flows.labelers.kpoints import KPointRule
 from nepal_flows.labelers.label import label_structures
 from nepal_flows.labelers.protocol import Labeler
 from nepal_flows.typing import FloatArray
@@ -62,6 +63,7 @@ def check_consistency(
     force_tolerance: float = 2e-3,
     stress_tolerance: float = 5e-4,
     energy_tolerance: float = 0.1,
+    doubling_tolerance: float | None = None,
     scratch: str | Path | None = None,
 ) -> Consistency:
     """Return how far a labeler contradicts itself on one structure.
@@ -82,6 +84,9 @@ def check_consistency(
         Step of the difference of strain, dimensionless.
     force_tolerance, stress_tolerance, energy_tolerance
         What is still consistent: eV/Å, eV/Å^3, meV/atom.
+    doubling_tolerance
+        The same for the doubled cell, meV/atom; by default 1 where k-points follow from a spacing
+        (they agree only as far as it is converged), and the energy tolerance where they fold.
     scratch
         Directory to run in.
 
@@ -122,11 +127,17 @@ def check_consistency(
                 force_error / force_tolerance,
                 None if stress_error is None else stress_error / stress_tolerance,
                 translation_error / energy_tolerance,
-                doubling_error / energy_tolerance,
+                doubling_error
+                / (doubling_tolerance or _doubling_tolerance(labeler, energy_tolerance)),
                 pressure_sign,
             )
         ),
     )
+
+
+def _doubling_tolerance(labeler: Labeler, energy_tolerance: float) -> float:
+    rule = getattr(labeler, "kpoints", None)
+    return 1.0 if isinstance(rule, KPointRule) and rule.mode == "spacing" else energy_tolerance
 
 
 def _variants(structure: Structure, displacement: float, strain: float) -> list[Structure]:
@@ -175,7 +186,10 @@ def _problems(
     if translation > 1.0:
         found.append("The energy depends on where the atoms lie on the grid: raise the cutoffs.")
     if doubling > 1.0:
-        found.append("A doubled cell has another energy per atom: the k-points do not fold.")
+        found.append(
+            "A doubled cell has another energy per atom: its k-points do not fold into those of "
+            "the cell, or their spacing is not converged."
+        )
     if pressure_sign is not None and pressure_sign <= 0.0:
         found.append("A compressed cell has a negative virial: its sign is wrong.")
     return found
