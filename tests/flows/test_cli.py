@@ -4,7 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.io import read, write
 
 from nepal_flows.cli.app import run_app
 from nepal_flows.records import CampaignLock
@@ -180,3 +185,100 @@ def test_pause_waits_for_approval(tmp_path, nepal, write_campaign):
     assert document["iteration"] is None
     code, out, _ = nepal("run", path, "--quiet", "--approve")
     assert len(labels(nepal, tmp_path)) == 4
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Three rattled cells without labels."""
+    images = []
+    for seed in range(3):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.1, seed=seed)
+        images.append(atoms)
+    write(tmp_path / "frames.xyz", images)
+    return tmp_path / "frames.xyz"
+
+
+def test_label_gives_what_the_calculator_gives(tmp_path, frames, nepal, write_campaign):
+    path = write_campaign(tmp_path)
+    out = tmp_path / "labelled.xyz"
+    code, text, _ = nepal("label", frames, "-c", path, "--out", out, "--json")
+    assert code == 0
+    assert json.loads(text)["n_labelled"] == 3
+    for labelled, plain in zip(read(out, ":"), read(frames, ":"), strict=True):
+        plain.calc = EMT()
+        assert labelled.get_potential_energy() == pytest.approx(plain.get_potential_energy())
+        assert np.allclose(labelled.get_forces(), plain.get_forces(), atol=1e-8)
+        assert np.allclose(labelled.get_stress(), plain.get_stress(), atol=1e-8)
+
+
+def test_labels_are_made_once(tmp_path, frames, nepal, write_campaign):
+    path = write_campaign(tmp_path)
+    first, second = (
+        json.loads(nepal("label", frames, "-c", path, "--out", tmp_path / "l.xyz", "--json")[1])
+        for _ in range(2)
+    )
+    assert first == second  # the second run reads the first one's labels, their cost too
+
+
+def test_failed_labels_are_named_and_the_others_written(tmp_path, nepal, write_campaign):
+    path = write_campaign(tmp_path)
+    write(tmp_path / "mixed.xyz", [bulk("Cu", cubic=True), bulk("Si")])
+    out = tmp_path / "labelled.xyz"
+    code, _, err = nepal("label", tmp_path / "mixed.xyz", "-c", path, "--out", out)
+    assert code == 3
+    assert "frame 1 failed" in err
+    (kept,) = read(out, ":")
+    assert kept.info["frame"] == 0
+
+
+def test_labeler_is_checked_by_one_command(tmp_path, nepal, write_campaign):
+    code, out, _ = nepal("check-labels", write_campaign(tmp_path), "--json")
+    checks = json.loads(out)["checks"]
+    assert code == 0
+    assert checks["problems"] == []
+    assert checks["force_error"] < 1e-3
+    assert checks["pressure_sign"] > 0
+
+
+def test_export_writes_the_bundle(finished, nepal, tmp_path):
+    code, out, _ = nepal("export", finished / "small", "--out", tmp_path / "bundle", "--json")
+    assert code == 0
+    names = set(json.loads(out)["bundle"]["files"])
+    assert names >= {"train.xyz", "test.xyz", "nep.txt", "nep.in", "active_set.asi"}
+    for name in names:
+        assert (tmp_path / "bundle" / name).is_file()
+    code, out, _ = nepal(
+        "grade", tmp_path / "bundle" / "nep.txt", tmp_path / "bundle" / "active_set.asi",
+        tmp_path / "bundle" / "train.xyz", "--out", tmp_path / "g.xyz", "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert max(json.loads(out)["max_gamma"]) <= 1.001 + 1e-6
+
+
+def test_import_begins_a_campaign_with_data_that_exist(tmp_path, frames, nepal, write_campaign):
+    seeds = {"n": 0, "n_atoms": 8}
+    path = write_campaign(tmp_path, seeds=seeds, budget={"labels": 20, "iterations": 1})
+    out = tmp_path / "train.xyz"
+    assert nepal("label", frames, "-c", path, "--out", out)[0] == 0
+    code, text, err = nepal("import", out, "-c", path, "--json")
+    assert code == 0, err
+    assert json.loads(text)["n_new"] == 3
+    assert json.loads(nepal("import", out, "-c", path, "--json")[1])["n_known"] == 3
+    assert nepal("run", path, "--quiet")[0] == 5
+    imported = [row for row in labels(nepal, tmp_path) if row["condition"] == "import"]
+    assert len(imported) == 3
+
+
+def test_import_of_other_physics_is_refused(tmp_path, frames, nepal, write_campaign):
+    path = write_campaign(tmp_path, seeds={"n": 0, "n_atoms": 8})
+    out = tmp_path / "train.xyz"
+    images = read(frames, ":")
+    for atoms in images:
+        atoms.calc = LennardJones(sigma=2.3, epsilon=0.4, rc=5.0)
+        atoms.get_potential_energy()
+        atoms.get_stress()
+    write(out, images)
+    code, _, err = nepal("import", out, "-c", path)
+    assert code == 2
+    assert "not of the campaign's physics" in err

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nepal_flows import __version__
-from nepal_flows.cli import campaign_commands, step_commands, store_commands
+from nepal_flows.cli import campaign_commands, data_commands, step_commands, store_commands
 from nepal_flows.cli.exit_codes import ExitCode, exit_code_of
 from nepal_flows.errors import NepalError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 campaign_commands.register(app)
 store_commands.register(app)
+data_commands.register(app)
 step_commands.register(app)
 
 _shown: dict[str, bool] = {"traceback": False}

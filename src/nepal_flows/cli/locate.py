@@ -1,9 +1,12 @@
 """Find the campaign a command is about."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nepal_flows.campaign.read import LoadedCampaign, load_campaign
+from nepal_flows.engines.pool import close_shared_pool
 from nepal_flows.errors import CampaignError
 from nepal_flows.records import CampaignLock, Records, job_store_from_settings
 from nepal_flows.records.store import has_jobflow_configuration
@@ -67,6 +70,47 @@ def located_campaign(target: Path | None) -> Located:
     return Located(directory, records, found[0])
 
 
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A campaign's folder and store, held against other processes.
+
+    Attributes
+    ----------
+    directory
+        The campaign's folder.
+    records
+        Its store.
+    loaded
+        The campaign file.
+    """
+
+    directory: Path
+    records: Records
+    loaded: LoadedCampaign
+
+
+@contextmanager
+def opened_campaign(path: Path, directory: Path | None) -> Iterator[Opened]:
+    """Yield the folder and store of a campaign file, made where they are missing.
+
+    Raises
+    ------
+    CampaignError
+        If the file is wrong.
+    CampaignLockedError
+        If another process runs the campaign.
+    """
+    loaded = load_campaign(path)
+    folder = directory or loaded.path.absolute().parent / loaded.campaign.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with CampaignLock(folder):
+        store = job_store_from_settings(folder / STORE, kind=read_settings().store)
+        try:
+            yield Opened(folder, Records(store), loaded)
+        finally:
+            close_shared_pool()
+
+
 def is_running(directory: Path) -> bool:
     """Return whether a process of this machine runs the campaign in a folder."""
     return (directory / "lock").exists() and CampaignLock(directory).is_held()
@@ -99,4 +143,11 @@ def _only_one_here() -> tuple[Path, str]:
     raise CampaignError(f"Several campaigns have run here: {names}. Name one of them.")
 
 
-__all__ = ["STORE", "Located", "is_running", "located_campaign"]
+__all__ = [
+    "STORE",
+    "Located",
+    "Opened",
+    "is_running",
+    "located_campaign",
+    "opened_campaign",
+]

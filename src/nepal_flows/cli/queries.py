@@ -8,6 +8,7 @@ from typing import Any
 from nepal_flows.cli.locate import Located
 from nepal_flows.core.elements import atomic_number
 from nepal_flows.errors import InputError
+from nepal_flows.records import label_key
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
@@ -15,6 +16,7 @@ from nepal_flows.schemas import (
     ExplorationDoc,
     IterationDoc,
     LabelDoc,
+    SelectedFrame,
     SelectionDoc,
     TrainingDoc,
     ValidationDoc,
@@ -46,6 +48,25 @@ _STAGES: tuple[tuple[str, type[Document]], ...] = (
 
 
 @dataclass(frozen=True)
+class ChosenLabel:
+    """A label, and why the campaign asked for it.
+
+    Attributes
+    ----------
+    label
+        As stored.
+    frame
+        As chosen.
+    iteration
+        Which iteration chose it; None for seeds and imports.
+    """
+
+    label: LabelDoc
+    frame: SelectedFrame
+    iteration: int | None
+
+
+@dataclass(frozen=True)
 class LabelFilter:
     """Which labels to list; None asks for all.
 
@@ -71,62 +92,90 @@ class LabelFilter:
     gamma_min: float | None = None
     gamma_max: float | None = None
 
-    def criteria(self) -> dict[str, Any]:
-        """Return the criteria in MongoDB's query language.
+    def check(self) -> None:
+        """Raise unless every value can be asked for.
 
         Raises
         ------
         InputError
             If an element or a role is unknown.
         """
-        criteria: dict[str, Any] = {}
         for symbol in self.elements:
             atomic_number(symbol)
-        if self.elements:
-            criteria["elements"] = {"$all": list(self.elements)}
-        if self.iteration is not None:
-            criteria["iteration"] = None if self.iteration < 0 else self.iteration
-        if self.condition is not None:
-            criteria["ancestry.condition"] = self.condition
-        if self.role is not None:
-            if self.role not in ("train", "holdout"):
-                raise InputError(f"`--role` is `{self.role}`, expected `train` or `holdout`.")
-            criteria["role"] = self.role
-        if self.failed:
-            criteria["status"] = "quarantined"
-        bounds = {"$gte": self.gamma_min, "$lte": self.gamma_max}
-        grade = {sign: bound for sign, bound in bounds.items() if bound is not None}
-        if grade:
-            criteria["ancestry.gamma"] = grade
-        return criteria
+        if self.role not in (None, "train", "holdout"):
+            raise InputError(f"`--role` is `{self.role}`, expected `train` or `holdout`.")
+
+    def matches(self, chosen: ChosenLabel) -> bool:
+        """Return whether a label is asked for."""
+        frame, iteration = chosen.frame, -1 if chosen.iteration is None else chosen.iteration
+        gamma = chosen.label.ancestry.gamma
+        return (
+            set(self.elements) <= set(chosen.label.elements)
+            and self.iteration in (None, iteration)
+            and self.condition in (None, frame.condition)
+            and self.role in (None, frame.role)
+            and (not self.failed or chosen.label.status == "quarantined")
+            and (self.gamma_min is None or (gamma is not None and gamma >= self.gamma_min))
+            and (self.gamma_max is None or (gamma is not None and gamma <= self.gamma_max))
+        )
+
+
+def campaign_labels(located: Located) -> list[ChosenLabel]:
+    """Return the labels of a campaign in the order of choice, those that others made too."""
+    records, campaign = located.records, located.campaign
+    selections = sorted(
+        records.query(SelectionDoc, {"campaign_id": campaign.key}),
+        key=lambda doc: (-1 if doc.iteration is None else doc.iteration, doc.key),
+    )
+    settings = str(campaign.fixed["labels"])
+    wanted = [
+        (label_key(frame.structure_key, settings), frame, doc.iteration)
+        for doc in selections
+        for frame in doc.selected
+    ]
+    found = records.query(LabelDoc, {"key": {"$in": [key for key, _, _ in wanted]}})
+    labels = {label.key: label for label in found}
+    return [
+        ChosenLabel(labels[key], frame, iteration)
+        for key, frame, iteration in wanted
+        if key in labels
+    ]
 
 
 def label_rows(located: Located, wanted: LabelFilter, *, limit: int = 0) -> list[dict[str, Any]]:
-    """Return the labels of a campaign that match, oldest first, as flat rows."""
-    criteria = {"campaign_id": located.campaign.key, **wanted.criteria()}
-    labels = located.records.query(LabelDoc, criteria, sort={"created_at": 1}, limit=limit)
-    return [
-        {
-            "key": label.key,
-            "iteration": label.iteration,
-            "formula": label.formula,
-            "n_atoms": label.n_atoms,
-            "role": label.role,
-            "status": label.status,
-            "source": label.ancestry.source,
-            "condition": label.ancestry.condition,
-            "step": label.ancestry.step,
-            "gamma": label.ancestry.gamma,
-            "energy_eV": label.energy_eV,
-            "force_max_eV_per_A": label.force_max_eV_per_A,
-            "pressure_GPa": label.pressure_GPa,
-            "labeler": label.labeler,
-            "wall_s": label.cost.wall_s,
-            "cpu_s": label.cost.cpu_s,
-            "reason": label.reason,
-        }
-        for label in labels
-    ]
+    """Return the labels of a campaign that match, in the order of choice, as flat rows.
+
+    Raises
+    ------
+    InputError
+        If an element or a role is unknown.
+    """
+    wanted.check()
+    matching = [chosen for chosen in campaign_labels(located) if wanted.matches(chosen)]
+    return [_label_row(chosen) for chosen in matching[: limit or None]]
+
+
+def _label_row(chosen: ChosenLabel) -> dict[str, Any]:
+    label, frame = chosen.label, chosen.frame
+    return {
+        "key": label.key,
+        "iteration": chosen.iteration,
+        "formula": label.formula,
+        "n_atoms": label.n_atoms,
+        "role": frame.role,
+        "status": label.status,
+        "source": label.ancestry.source,
+        "condition": frame.condition,
+        "step": label.ancestry.step,
+        "gamma": label.ancestry.gamma,
+        "energy_eV": label.energy_eV,
+        "force_max_eV_per_A": label.force_max_eV_per_A,
+        "pressure_GPa": label.pressure_GPa,
+        "labeler": label.labeler,
+        "wall_s": label.cost.wall_s,
+        "cpu_s": label.cost.cpu_s,
+        "reason": label.reason,
+    }
 
 
 def ancestry(located: Located, start: str) -> dict[str, dict[str, Any] | None]:
@@ -145,16 +194,16 @@ def ancestry(located: Located, start: str) -> dict[str, dict[str, Any] | None]:
         If no label, or more than one, begins so.
     """
     found = [
-        label
-        for label in located.records.query(LabelDoc, {"campaign_id": located.campaign.key})
-        if label.key.startswith(start) or label.structure_key.startswith(start)
+        chosen
+        for chosen in campaign_labels(located)
+        if chosen.label.key.startswith(start) or chosen.label.structure_key.startswith(start)
     ]
     if len(found) != 1:
         raise InputError(
             f"{len(found)} labels of `{located.campaign.name}` begin with `{start}`. Give a key "
             "that `nepal query labels` lists, or more of it."
         )
-    label = found[0]
+    label, frame = found[0].label, found[0].frame
     origin = label.ancestry
     run = origin.run_key and located.records.find(ExplorationDoc, origin.run_key)
     model = None
@@ -166,10 +215,11 @@ def ancestry(located: Located, start: str) -> dict[str, dict[str, Any] | None]:
             "key": label.key,
             "structure_key": label.structure_key,
             "formula": label.formula,
-            "role": label.role,
+            "role": frame.role,
             "status": label.status,
             "reason": label.reason,
-            "iteration": label.iteration,
+            "iteration": found[0].iteration,
+            "chosen for": frame.condition,
             "made": label.created_at,
         },
         "origin": dict(origin.model_dump()),
