@@ -234,22 +234,26 @@ def angular_block(arrays, scratch, central, block, with_slopes):  # type: ignore
             store(here if t == first else here + load(g, n, block), g, n, block)
     l_max = arrays.l_max
     ux, uy, uz = load(lane, _X, block), load(lane, _Y, block), load(lane, _Z, block)
-    re, im = splat(1.0), splat(0.0)
-    for m in range(l_max + 1):
+    out = scratch.harmonics
+    z_before, z_now = splat(1.0), uz
+    for l in range(1, l_max + 1):
+        store(z_now, z_lm, l * (l_max + 1), block)
+        store(z_now, out, l * l - 1, block)
+        if l < l_max:
+            z_before, z_now = z_now, Z_UP[l + 1, 0] * uz * z_now - Z_DOWN[l + 1, 0] * z_before
+    store(1.0, xy, 0, block)
+    store(0.0, xy, 1, block)
+    re, im = ux, uy
+    for m in range(1, l_max + 1):
         store(re, xy, 2 * m, block)
         store(im, xy, 2 * m + 1, block)
         z_before, z_now = splat(0.0), splat(1.0)
         for l in range(m, l_max + 1):
-            if l > m:
-                z_before, z_now = z_now, Z_UP[l, m] * uz * z_now - Z_DOWN[l, m] * z_before
             store(z_now, z_lm, l * (l_max + 1) + m, block)
-            if l == 0:
-                continue
-            if m == 0:
-                store(z_now, scratch.harmonics, l * l - 1, block)
-            else:
-                store(z_now * re, scratch.harmonics, l * l - 2 + 2 * m, block)
-                store(z_now * im, scratch.harmonics, l * l - 1 + 2 * m, block)
+            store(z_now * re, out, l * l - 2 + 2 * m, block)
+            store(z_now * im, out, l * l - 1 + 2 * m, block)
+            if l < l_max:
+                z_before, z_now = z_now, Z_UP[l + 1, m] * uz * z_now - Z_DOWN[l + 1, m] * z_before
         re, im = re * ux - im * uy, re * uy + im * ux
     for tile in range(scratch.s.shape[1]):
         transpose(g, tile * WIDTH, block, scratch.g_columns, block * WIDTH, tile)
