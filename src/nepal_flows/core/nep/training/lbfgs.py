@@ -108,7 +108,7 @@ def _line_search(
     for _ in range(_MOST_TRIALS):
         step = length * direction
         trial, trial_gradient = function(point + step)
-        if not trial <= value + _SUFFICIENT_DECREASE * length * slope:
+        if not (trial < value and trial <= value + _SUFFICIENT_DECREASE * length * slope):
             high = length
         else:
             best = step, trial, trial_gradient

@@ -10,6 +10,7 @@ from nepal_flows.core.nep.training.settings import TrainingSettings
 from nepal_flows.typing import BoolArray, FloatArray, IntArray
 
 _BETA_MEAN, _BETA_SQUARE, _EPSILON = 0.95, 0.95, 1e-12
+_FEWEST_STRUCTURES = 2  # of a batch: the error of one energy is its offset
 _LARGEST_VECTOR = 128  # coefficients of a pair of types whose full correlation is kept
 
 
@@ -27,16 +28,16 @@ def mini_batches(
     rng
         Source of the order.
     """
-    n_batches = max(1, round(int(n_atoms.sum()) / settings.batch_atoms))
+    n_batches = round(int(n_atoms.sum()) / settings.batch_atoms)
     if settings.batch_structures:
-        n_batches = max(1, round(len(n_atoms) / settings.batch_structures))
-    n_batches = min(n_batches, len(n_atoms))
+        n_batches = round(len(n_atoms) / settings.batch_structures)
+    n_batches = max(1, min(n_batches, len(n_atoms) // _FEWEST_STRUCTURES))
     while True:
         order = rng.permutation(len(n_atoms))
-        ends = np.cumsum(np.ones_like(n_atoms) if settings.batch_structures else n_atoms[order])
-        targets = ends[-1] * np.arange(1, n_batches) / n_batches
-        cuts = np.searchsorted(ends, targets - 0.5 * n_atoms.mean()) + 1
-        for batch in np.split(order, np.unique(np.minimum(cuts, len(order) - 1))):
+        sizes = np.ones(len(order)) if settings.batch_structures else n_atoms[order]
+        middles = np.cumsum(sizes) - 0.5 * sizes
+        cuts = np.searchsorted(middles, sizes.sum() * np.arange(1, n_batches) / n_batches)
+        for batch in np.split(order, cuts):
             if len(batch):
                 yield np.sort(batch)
 
