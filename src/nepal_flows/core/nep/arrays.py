@@ -11,6 +11,12 @@ from nepal_flows.core.simd import WIDTH, empty_vectors, outer, store
 from nepal_flows.errors import ModelError
 from nepal_flows.typing import FloatArray
 
+X, Y, Z, INVERSE_R, R, TYPE, INVERSE_RADIAL_CUTOFF, INVERSE_ANGULAR_CUTOFF = range(8)
+"""Rows of ``Scratch.lane``, and columns of the rows it is made from."""
+
+ARGUMENT, CUT, CUT_SLOPE, CUT_ARGUMENT_SLOPE = range(4)
+"""Rows of ``Scratch.radial``."""
+
 
 class PotentialArrays(NamedTuple):
     """A model as plain arrays, to be passed to the kernels.
@@ -133,7 +139,7 @@ class Scratch(NamedTuple):
     neighbour: np.ndarray  # (B * 8,) int32, the neighbour in every lane
     rows: FloatArray  # (B * 64,): a neighbour's row as it is gathered, later turned into lanes
     row_blocks: FloatArray  # (B * 8, 1, 8): the same memory
-    lane: FloatArray  # (8, B, 8): unit vector x, y, z; 1/r; r; type; 1/cutoffs
+    lane: FloatArray  # (8, B, 8): unit vector, 1/r, r, type, 1/cutoffs
     first_type: np.ndarray  # (B,) int32, smallest type in the block
     last_type: np.ndarray  # (B,) int32
     radial: FloatArray  # (4, B, 8): Chebyshev argument, f_c, its slope, f_c dx/dr
@@ -186,10 +192,10 @@ def new_scratch(arrays, n_neighbours):  # type: ignore[no-untyped-def]
             store(0.0, harmonics, lm, block)
     rows = _room(blocks * WIDTH, 1)
     for k in range(blocks * WIDTH):
-        rows[k, 0, 3] = 0.0
-        rows[k, 0, 5] = 0.0
-        rows[k, 0, 6] = arrays.pair_cutoffs[0, 0, 2]
-        rows[k, 0, 7] = arrays.pair_cutoffs[0, 0, 3]
+        rows[k, 0, INVERSE_R] = 0.0
+        rows[k, 0, TYPE] = 0.0
+        rows[k, 0, INVERSE_RADIAL_CUTOFF] = arrays.pair_cutoffs[0, 0, 2]
+        rows[k, 0, INVERSE_ANGULAR_CUTOFF] = arrays.pair_cutoffs[0, 0, 3]
     s = _room(components, tiles)
     q_slope = empty_vectors(d_tiles)
     invariants = _room(l_max + 2, tiles)

@@ -3,15 +3,10 @@
 import numba
 import numpy as np
 
-from nepal_flows.core.nep.arrays import new_scratch
-from nepal_flows.core.nep.kernels import (
-    angular_forward,
-    backward,
-    gather,
-    network,
-    network_backward,
-    radial_forward,
-)
+from nepal_flows.core.nep.arrays import R, X, Y, Z, new_scratch
+from nepal_flows.core.nep.backward import backward
+from nepal_flows.core.nep.forward import angular_forward, gather, radial_forward
+from nepal_flows.core.nep.network import network, network_backward
 from nepal_flows.core.nep.zbl import pair_repulsion
 from nepal_flows.core.simd import WIDTH, inner, load, splat, store, total
 
@@ -127,11 +122,11 @@ def evaluate(  # type: ignore[no-untyped-def]
                 load(pair_force, 0, block), load(pair_force, 1, block), load(pair_force, 2, block),
             )  # fmt: skip
             fx, fy, fz = fx + px, fy + py, fz + pz
-            r = load(lane, 4, block)
+            r = load(lane, R, block)
             rx, ry, rz = (
-                r * load(lane, 0, block),
-                r * load(lane, 1, block),
-                r * load(lane, 2, block),
+                r * load(lane, X, block),
+                r * load(lane, Y, block),
+                r * load(lane, Z, block),
             )
             xx, yy, zz = xx + rx * px, yy + ry * py, zz + rz * pz
             xy, xz, yz = xy + rx * py, xz + rx * pz, yz + ry * pz
@@ -167,14 +162,14 @@ def repulsion(arrays, scratch, types, central, n_near, with_forces):  # type: ig
             if j < 0:
                 continue
             parameters = arrays.zbl[central, types[j]]
-            r = scratch.lane[4, block, k]
+            r = scratch.lane[R, block, k]
             if r >= parameters[1]:
                 continue
             pair, slope = pair_repulsion(parameters, r)
             energy += 0.5 * pair
             if with_forces:
                 for c in range(3):
-                    scratch.pair_force[c, block, k] += 0.5 * slope * scratch.lane[c, block, k]
+                    scratch.pair_force[c, block, k] += 0.5 * slope * scratch.lane[X + c, block, k]
     return energy
 
 

@@ -194,6 +194,9 @@ def energy_forces_virial(  # type: ignore[no-untyped-def]
 ):
     """Write energies, forces and virial of all atoms; for callers that are compiled themselves.
 
+    :func:`nepal_flows.core.nep.evaluation.evaluate` does the same for a range of atoms and gives
+    the factors of the B-projections in the same pass.
+
     Parameters
     ----------
     arrays

@@ -13,7 +13,6 @@ References
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from nepal_flows.core.neighbours import NeighbourList
@@ -201,40 +200,10 @@ def projection_gradient(
     return ProjectionGradient(float(values.sum()), -forces, -virial)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def energy_forces_factors(  # type: ignore[no-untyped-def]
-    arrays, types, positions, cell, offsets, indices, shift_index, shifts,
-    energies, forces, virial, y, v, t,
-):  # fmt: skip
-    """Write energies, forces, virial and projection factors; for callers that are compiled.
-
-    Parameters
-    ----------
-    arrays, types, positions, cell, offsets, indices, shift_index, shifts
-        As in :func:`nepal_flows.core.nep.potential.energy_forces_virial`.
-    energies, forces, virial
-        Written: (n,) eV, (n, 3) eV/Å and (3, 3) eV.
-    y, v, t
-        Written: shapes (n, D), (n, N) and (n, N), as in :class:`ProjectionFactors`.
-    """
-    for i in range(forces.shape[0]):
-        for c in range(3):
-            forces[i, c] = 0.0
-    for a in range(3):
-        for c in range(3):
-            virial[a, c] = 0.0
-    empty = np.empty((0, 0))
-    evaluate(
-        ENERGIES | FORCES | FACTORS, arrays, types, positions, cell, offsets, indices,
-        shift_index, shifts, 0, len(types), empty, energies, y, v, t, empty, forces, virial,
-    )  # fmt: skip
-
-
 __all__ = [
     "ProjectionFactors",
     "ProjectionGradient",
     "dense_projections",
-    "energy_forces_factors",
     "projection_factors",
     "projection_gradient",
     "projections",

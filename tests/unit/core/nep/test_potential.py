@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nepal_flows.core.neighbours import NeighbourList, build_neighbours, neighbour_list
+from nepal_flows.core.nep.evaluation import ENERGIES, FORCES, evaluate
 from nepal_flows.core.nep.model import NepModel, Zbl
 from nepal_flows.core.nep.potential import (
     energy_forces_virial,
@@ -223,11 +224,13 @@ def test_order_of_the_list_and_a_skin_do_not_matter(
         np.testing.assert_allclose(found.forces, expected.forces, atol=1e-11)
         np.testing.assert_allclose(found.virial, expected.virial, atol=1e-10)
     # The kernel itself takes an unsorted list too.
-    forces, virial, energies = np.empty((14, 3)), np.empty((3, 3)), np.empty(14)
-    energy_forces_virial(
-        potential_arrays(model), model.architecture.types_of(structure.numbers),
-        structure.positions, structure.cell, shuffled.offsets, shuffled.indices,
-        shuffled.shift_index, shuffled.shifts, energies, forces, virial,
+    forces, virial, energies = np.zeros((14, 3)), np.zeros((3, 3)), np.empty(14)
+    empty = np.empty((0, 0))
+    evaluate(
+        ENERGIES | FORCES, potential_arrays(model),
+        model.architecture.types_of(structure.numbers), structure.positions, structure.cell,
+        shuffled.offsets, shuffled.indices, shuffled.shift_index, shuffled.shifts, 0, 14,
+        empty, energies, empty, empty, empty, empty, forces, virial,
     )  # fmt: skip
     np.testing.assert_allclose(forces, expected.forces, atol=1e-11)
     np.testing.assert_allclose(energies, expected.atomic_energies, rtol=1e-12)

@@ -8,11 +8,11 @@ import pytest
 
 from nepal_flows.core.neighbours import neighbour_list
 from nepal_flows.core.nep.descriptors import descriptors
+from nepal_flows.core.nep.evaluation import ENERGIES, FACTORS, FORCES, evaluate
 from nepal_flows.core.nep.model import NepModel, Zbl, model_from_parameters
 from nepal_flows.core.nep.potential import potential_arrays, predict
 from nepal_flows.core.nep.projections import (
     dense_projections,
-    energy_forces_factors,
     projection_factors,
     projection_gradient,
     projections,
@@ -142,12 +142,14 @@ def test_weights_of_another_shape_are_refused(model: NepModel, structure: Struct
 def test_one_pass_gives_forces_and_factors(model: NepModel, structure: Structure) -> None:
     a, n = model.architecture, structure.n_atoms
     neighbours = neighbour_list(structure, a.largest_cutoff + 0.5)
-    energies, forces, virial = np.empty(n), np.empty((n, 3)), np.empty((3, 3))
+    energies, forces, virial = np.empty(n), np.zeros((n, 3)), np.zeros((3, 3))
     y, v, t = np.empty((n, a.n_descriptors)), np.empty((n, 5)), np.empty((n, 5))
-    energy_forces_factors(
-        potential_arrays(model), a.types_of(structure.numbers), structure.positions,
-        structure.cell, neighbours.offsets, neighbours.indices, neighbours.shift_index,
-        neighbours.shifts, energies, forces, virial, y, v, t,
+    empty = np.empty((0, 0))
+    evaluate(
+        ENERGIES | FORCES | FACTORS, potential_arrays(model), a.types_of(structure.numbers),
+        structure.positions, structure.cell, neighbours.offsets, neighbours.indices,
+        neighbours.shift_index, neighbours.shifts, 0, n, empty, energies, y, v, t, empty,
+        forces, virial,
     )  # fmt: skip
     factors, expected = projection_factors(model, structure), predict(model, structure)
     np.testing.assert_allclose(forces, expected.forces, atol=1e-11)
