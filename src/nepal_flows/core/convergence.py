@@ -38,7 +38,7 @@ class ConvergenceRules:
     largest_error_ratio
         Error on new labels over the training error of the same condition.
     negligible_error
-        Errors on new labels up to this pass whatever the training error, eV/Å.
+        Errors on new labels and on the hold-out up to this pass whatever their ratio, eV/Å.
     largest_holdout_change
         Relative change of the hold-out error between two rounds.
     confidence
@@ -383,6 +383,10 @@ def _holdout_reasons(rounds: Sequence[RoundRecord], rules: ConvergenceRules) -> 
     before = rounds[-2].holdout_error if len(rounds) > 1 else None
     if now is None or before is None:
         return ["The hold-out error is not known for two rounds yet."]
+    if now <= rules.negligible_error:
+        return []
+    if rounds[-1].phase == "confirmation" and now <= before:
+        return []  # the long fit of the same labels is better, which is what it is for
     change = abs(now - before) / before if before > 0.0 else float(now > 0.0)
     if change < rules.largest_holdout_change:
         return []

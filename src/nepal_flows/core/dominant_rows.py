@@ -150,7 +150,7 @@ def full_dominant_rows(
 
 def _chunk_rows(d: int, rank: int, memory: float) -> int:
     """Return how many rows may be held as coefficients beside a few (d, d) matrices."""
-    spare = 0.6 * memory - 8.0 * (4 * d * d + 4 * BLOCK_ROWS * d)
+    spare = 0.5 * memory - 8.0 * (4 * d * d + 4 * BLOCK_ROWS * d)
     rows = int(spare / (8.0 * max(rank, 1)))
     return max(rows - 2 * _reserve_rows(rows), 2 * rank, 1024)
 

@@ -6,8 +6,8 @@ and from GPUMD reading M from an .asi file. A structure's grade is the largest o
 
 References
 ----------
-.. [1] E. V. Podryabinkin and A. V. Shapeev, Comput. Mater. Sci. 140, 171 (2017);
-   Y. Lysogorskiy et al., Phys. Rev. Mater. 7, 043801 (2023).
+.. [1] E. V. Podryabinkin and A. V. Shapeev, Computational Materials Science 140, 171 (2017);
+   Y. Lysogorskiy et al., Physical Review Materials 7, 043801 (2023).
 """
 
 from collections.abc import Sequence

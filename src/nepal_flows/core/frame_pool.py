@@ -18,8 +18,6 @@ from nepal_flows.core.maxvol_kernels import column_major_row_maxima
 from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.typing import FloatArray, IntArray
 
-_ABSENT = -1.0
-
 
 class FramePool:
     """Candidate frames and their grades against training rows and the frames taken so far.
@@ -56,11 +54,12 @@ class FramePool:
 
     def grades(self) -> FloatArray:
         """Return the present grade of every candidate frame, shape (n_frames,)."""
-        return self._by_element().max(axis=0, initial=0.0)
-
-    def worst_elements(self) -> IntArray:
-        """Return the type whose atoms give each frame its grade, shape (n_frames,)."""
-        return self._by_element().argmax(axis=0)
+        grades = np.zeros(self._n_frames)
+        for element in self._elements:
+            of_candidates = element.frames >= 0
+            frames, own = element.frames[of_candidates], element.grades[of_candidates]
+            np.maximum.at(grades, frames, own)
+        return grades
 
     def take(self, frames: Sequence[int] | IntArray) -> None:
         """Make the rows of some frames known, and re-grade everything."""
@@ -75,13 +74,6 @@ class FramePool:
             frames = element.frames[held]
             np.add.at(counts, frames[frames >= 0], 1)
         return counts
-
-    def _by_element(self) -> FloatArray:
-        grades = np.zeros((len(self._elements), self._n_frames))
-        for element, own in zip(self._elements, grades, strict=True):
-            open_rows = element.frames >= 0
-            np.maximum.at(own, element.frames[open_rows], element.grades[open_rows])
-        return grades
 
 
 class RebuiltPool:

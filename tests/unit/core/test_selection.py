@@ -53,11 +53,11 @@ def test_grades_after_a_choice_are_those_of_the_enlarged_set(case) -> None:
     pool = FramePool(active_set, training, candidates)
     np.testing.assert_allclose(pool.grades(), frame_grades(active_set, candidates), rtol=1e-6)
     pool.take([29])
-    expected = regraded(active_set, training, candidates, taken=29)
+    expected = grades_after(active_set, training, candidates, taken=29)
     np.testing.assert_allclose(pool.grades(), expected, rtol=1e-4)
 
 
-def regraded(active_set, training, candidates, *, taken):
+def grades_after(active_set, training, candidates, *, taken):
     """Swap the rows of one frame into each element's square matrix, one entry at a time."""
     grades = np.zeros(len(candidates))
     for kind, member in enumerate(active_set.members):
