@@ -125,7 +125,9 @@ class TrainingSection(Section):
     warm_lbfgs_steps: NonNegativeInt = Field(100, description="L-BFGS steps after them.")
     warm_learning_rate: Positive = Field(3e-3, description="Adam's first rate of a warm fit.")
     final_adam_steps: NonNegativeInt = Field(
-        6000, description="Adam steps of the long cold fit that is delivered."
+        6000,
+        description="Adam steps of the long fit that is delivered; warm, unless `warm_start` is "
+        "`never`.",
     )
     final_lbfgs_steps: NonNegativeInt = Field(400, description="L-BFGS steps after them.")
     batch_atoms: PositiveInt = Field(256, description="Atoms in a mini-batch, about.")
@@ -186,6 +188,11 @@ class ConvergenceSection(Section):
         1.3, ge=1.0, description="Error on new labels before training, over the training error."
     )
     holdout_change: Positive = Field(0.10, description="Largest relative change of its error.")
+    negligible_error_meV_per_A: NonNegative = Field(
+        0.0,
+        description="Force errors on new labels and on the hold-out up to this pass whatever their "
+        "ratios: the accuracy that is wanted. 0 compares always.",
+    )
     rank_growth: Positive = Field(
         0.02, description="Largest relative growth of an element's rank in a round."
     )

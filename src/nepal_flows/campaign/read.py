@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from nepal_flows.campaign.checks import campaign_problems
 from nepal_flows.campaign.model import Campaign
+from nepal_flows.campaign.reference import sections_of
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CampaignError, InputError
@@ -211,7 +212,7 @@ def _resolved(location: Sequence[str | int]) -> tuple[Location, list[type[BaseMo
             sections = [
                 inner
                 for section in owners
-                for inner in _sections_in(section.model_fields[part].annotation)
+                for inner in sections_of(section.model_fields[part].annotation)
             ]
         elif (tagged := [s for s in sections if _is_tag(part, s)]) and depth < len(location) - 1:
             sections = tagged
@@ -232,12 +233,6 @@ def _is_marker(part: str) -> bool:
     return any(sign in part for sign in "[(") or part.startswith("constrained-") or part in plain
 
 
-def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [section for inner in get_args(annotation) for section in _sections_in(inner)]
-
-
 def _unknown_key(key: str, sections: Sequence[type[BaseModel]]) -> str:
     valid = sorted({name for section in sections for name in section.model_fields})
     near = difflib.get_close_matches(key, valid, n=1, cutoff=0.6)
@@ -252,7 +247,7 @@ def _unknown_key(key: str, sections: Sequence[type[BaseModel]]) -> str:
 def _all_keys(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
     for name, field in section.model_fields.items():
         yield prefix or "the top level", name
-        for inner in _sections_in(field.annotation):
+        for inner in sections_of(field.annotation):
             yield from _all_keys(inner, f"{prefix}.{name}" if prefix else name)
 
 
