@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nepal_flows.core.simd import WIDTH, empty_vectors, load_from, store
+from nepal_flows.core.simd import WIDTH, empty_vectors, load_from, outer, store
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import StructureError
 from nepal_flows.typing import AnyArray, FloatArray, IntArray
@@ -226,7 +226,7 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
     return _in_atom_order(starts, counts, found, places, low, size)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _ball(xyz, n_atoms, cutoff, single_bin):  # type: ignore[no-untyped-def]
     """Return the centre of all atoms and the square of the distance beyond which none is met.
 
@@ -246,7 +246,7 @@ def _ball(xyz, n_atoms, cutoff, single_bin):  # type: ignore[no-untyped-def]
     return ball
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _translation_table(home, n_bins, reach, pbc):  # type: ignore[no-untyped-def]
     """Return the lowest translation that can occur and how many there are, in every direction.
 
@@ -272,7 +272,7 @@ def _translation_table(home, n_bins, reach, pbc):  # type: ignore[no-untyped-def
     return low, size
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _in_atom_order(starts, counts, found, places, low, size):  # type: ignore[no-untyped-def]
     """Return the arrays of the list: pairs by central atom, and only translations that occur."""
     n_atoms = len(starts)
@@ -302,7 +302,7 @@ def _in_atom_order(starts, counts, found, places, low, size):  # type: ignore[no
     return offsets, indices, shift_index, shifts
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _planes(cell):  # type: ignore[no-untyped-def]
     """Return the reciprocal vectors as columns (no 2 pi) and the distances between planes."""
     reciprocal = np.empty((3, 3))
@@ -325,7 +325,7 @@ def _planes(cell):  # type: ignore[no-untyped-def]
     return reciprocal, heights
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _fractional(positions, reciprocal, pbc):  # type: ignore[no-untyped-def]
     """Return wrapped fractional coordinates and the translation that was taken off."""
     n_atoms = positions.shape[0]
@@ -346,7 +346,7 @@ def _fractional(positions, reciprocal, pbc):  # type: ignore[no-untyped-def]
     return fractional, home
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _bins(fractional, heights, pbc, cutoff):  # type: ignore[no-untyped-def]
     """Return the number of bins, their start and how many to search, in every direction.
 
@@ -383,13 +383,13 @@ def _bins(fractional, heights, pbc, cutoff):  # type: ignore[no-untyped-def]
     return n_bins, lowest, reach
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _bin_of(fraction, lowest, n_bins):  # type: ignore[no-untyped-def]
     """Return the bin of one fractional coordinate."""
     return min(max(np.int64((fraction - lowest[0]) / lowest[1]), 0), n_bins - 1)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _sort_into_bins(fractional, n_bins, lowest):  # type: ignore[no-untyped-def]
     """Return the atoms in order of their bins, and where each bin begins."""
     n_atoms = fractional.shape[0]
@@ -413,7 +413,7 @@ def _sort_into_bins(fractional, n_bins, lowest):  # type: ignore[no-untyped-def]
     return order, first
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@outer
 def _grown(array, capacity):  # type: ignore[no-untyped-def]
     """Return a longer copy."""
     longer = np.empty(capacity, np.int32)
