@@ -253,10 +253,11 @@ def atom_gradients(  # type: ignore[no-untyped-def]
             at = s_at + n * h_pad
             q_n = q_at + z.n_radial + n
             for l in range(1, z.l_max + 1):
-                value = tables.weights[l * l - 1] * s[at + l * l - 1] * ds[at + l * l - 1]
-                for m in range(l * l, (l + 1) * (l + 1) - 1):
-                    value += tables.weights[m] * s[at + m] * ds[at + m]
-                dq[q_n] = two * value
+                total = zero
+                for block in range((l * l - 1) // N_LANES * N_LANES, l * (l + 2), N_LANES):
+                    product = load(s, at + block) * load(ds, at + block)
+                    total = total + load(tables.weights, (l - 1) * h_pad + block) * product
+                dq[q_n] = two * lane_sum(total)
                 q_n += z.n_angular
             if z.has_q_222:
                 slopes = gradient_222(tables.q_222, s, at + 3)
@@ -313,14 +314,16 @@ def atom_gradients(  # type: ignore[no-untyped-def]
                 s0, s1, s2 = s[at], s[at + 1], s[at + 2]
                 norm = s0 * s0 + s1 * s1 + s2 * s2
                 dot = s0 * ds[at] + s1 * ds[at + 1] + s2 * ds[at + 2]
-            for l in range(1, z.l_max + 1):
-                first_factor = two * by_q[q_n]
-                second_factor = two * saved.q_slope[q_at + q_n]
-                for m in range(l * l - 1, (l + 1) * (l + 1) - 1):
-                    s[at + m] = tables.weights[m] * (
-                        first_factor * s[at + m] + second_factor * ds[at + m]
-                    )
-                q_n += z.n_angular
+            for block in range(0, h_pad, N_LANES):
+                own_factor, other_factor = zero, zero
+                for l in range(z.l_max):
+                    weights = load(tables.weights, l * h_pad + block)
+                    q_l = q_n + l * z.n_angular
+                    own_factor = own_factor + spread(by_q, q_l) * weights
+                    other_factor = other_factor + spread(saved.q_slope, q_at + q_l) * weights
+                value = load(s, at + block) * own_factor + load(ds, at + block) * other_factor
+                store(s, at + block, value + value)
+            q_n += z.l_max * z.n_angular
             if z.has_q_222:
                 for m in range(5):
                     s[at + 3 + m] += (

@@ -201,16 +201,6 @@ def _joined(parts: list[tuple[AnyArray, ...]], dtype: type) -> Features:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _chebyshev_argument(r, cutoff):  # type: ignore[no-untyped-def]
-    """Return x, f_c/2, f_c x'/2 and f_c'/2 at one distance."""
-    value = np.empty(1)
-    slope = np.empty(1)
-    radial_basis(r, cutoff, value, slope)
-    u = r / cutoff - 1.0
-    return 2.0 * u * u - 1.0, 0.5 * value[0], 2.0 * value[0] * u / cutoff, 0.5 * slope[0]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _structure_features(  # type: ignore[no-untyped-def]
     offsets, indices, vectors, distances, types, radial_cutoffs, angular_cutoffs, sizes
 ):
@@ -251,8 +241,10 @@ def _structure_features(  # type: ignore[no-untyped-def]
     angular_pairs = np.zeros(n_angular * ANGULAR_CHANNELS * N_LANES)
     radial_sums = np.zeros(n_slots * sizes.k_radial)
     angular_sums = np.zeros(n_slots * sizes.k_angular * sizes.harmonics_pad)
-    values = np.empty(max(sizes.k_radial, sizes.k_angular))
-    slopes = np.empty(len(values))
+    radial = np.empty(sizes.k_radial)
+    radial_slopes = np.empty(sizes.k_radial)
+    angular = np.empty(sizes.k_angular)
+    angular_slopes = np.empty(sizes.k_angular)
     b = np.empty(max(sizes.n_harmonics, 1))
     slot = 0
     for i in range(n_atoms):
@@ -271,7 +263,8 @@ def _structure_features(  # type: ignore[no-untyped-def]
                 neighbours[lane] = i
                 radial_pairs[at + 2 * N_LANES] = 1.0
                 radial_pairs[at + 4 * N_LANES] = -1.0
-            place = np.array([first * N_LANES, first * N_LANES + counts[i, t, 1]])
+            next_angular = first * N_LANES
+            next_radial = next_angular + counts[i, t, 1]
             for p in range(offsets[i], offsets[i + 1]):
                 j = indices[p]
                 r = distances[p]
@@ -279,9 +272,12 @@ def _structure_features(  # type: ignore[no-untyped-def]
                 rc_angular = angular_cutoffs[types[i], t]
                 if types[j] != t or (r >= rc and r >= rc_angular):
                     continue
-                kind = 0 if r < rc_angular else 1
-                lane = place[kind]
-                place[kind] += 1
+                if r < rc_angular:
+                    lane = next_angular
+                    next_angular += 1
+                else:
+                    lane = next_radial
+                    next_radial += 1
                 block = lane // N_LANES
                 at = block * RADIAL_CHANNELS * N_LANES + lane % N_LANES
                 neighbours[lane] = j
@@ -291,29 +287,29 @@ def _structure_features(  # type: ignore[no-untyped-def]
                 radial_pairs[at + 2 * N_LANES] = z
                 radial_pairs[at + 3 * N_LANES] = r
                 if r < rc:
-                    argument, _, dx, dfc = _chebyshev_argument(r, rc)
-                    radial_pairs[at + 4 * N_LANES] = argument
-                    radial_pairs[at + 5 * N_LANES] = dx
-                    radial_pairs[at + 6 * N_LANES] = dfc
-                    radial_basis(r, rc, values[: sizes.k_radial], slopes[: sizes.k_radial])
+                    radial_basis(r, rc, radial, radial_slopes)
+                    u = r / rc - 1.0
+                    radial_pairs[at + 4 * N_LANES] = 2.0 * u * u - 1.0
+                    radial_pairs[at + 5 * N_LANES] = 2.0 * radial[0] * u / rc
+                    radial_pairs[at + 6 * N_LANES] = 0.5 * radial_slopes[0]
                     for k in range(sizes.k_radial):
-                        radial_sums[slot * sizes.k_radial + k] += values[k]
-                if kind == 1:
+                        radial_sums[slot * sizes.k_radial + k] += radial[k]
+                if r >= rc_angular:
                     continue
-                argument, fc, dx, dfc = _chebyshev_argument(r, rc_angular)
+                radial_basis(r, rc_angular, angular, angular_slopes)
+                u = r / rc_angular - 1.0
                 at = (block - first + first_angular) * ANGULAR_CHANNELS * N_LANES + lane % N_LANES
-                angular_pairs[at] = argument
-                angular_pairs[at + N_LANES] = fc
-                angular_pairs[at + 2 * N_LANES] = dx
-                angular_pairs[at + 3 * N_LANES] = dfc
+                angular_pairs[at] = 2.0 * u * u - 1.0
+                angular_pairs[at + N_LANES] = 0.5 * angular[0]
+                angular_pairs[at + 2 * N_LANES] = 2.0 * angular[0] * u / rc_angular
+                angular_pairs[at + 3 * N_LANES] = 0.5 * angular_slopes[0]
                 angular_pairs[at + 4 * N_LANES] = 1.0 / r
-                radial_basis(r, rc_angular, values[: sizes.k_angular], slopes[: sizes.k_angular])
                 if sizes.n_harmonics:
                     harmonics(x, y, z, sizes.l_max, b)
                 for k in range(sizes.k_angular):
                     row = (slot * sizes.k_angular + k) * sizes.harmonics_pad
                     for m in range(sizes.n_harmonics):
-                        angular_sums[row + m] += values[k] * b[m]
+                        angular_sums[row + m] += angular[k] * b[m]
             slot += 1
         slot_start[i + 1] = slot
     return (

@@ -61,7 +61,7 @@ class Tables(NamedTuple):
     z_down: AnyArray
     z_slope: AnyArray
     z_stride: int
-    weights: AnyArray  # of the three-body invariants, (harmonics_pad,)
+    weights: AnyArray  # of the three-body invariants, (l_max, harmonics_pad), 0 for other l
     q_222: AnyArray
     q_1111: AnyArray
 
@@ -115,8 +115,10 @@ def _aligned(array: AnyArray, dtype: type) -> AnyArray:
 
 def tables_of(sizes: Sizes, dtype: type) -> Tables:
     """Return the constants of the basis in the given precision."""
-    weights = np.zeros(sizes.harmonics_pad)
-    weights[: sizes.n_harmonics] = HARMONIC_WEIGHTS[: sizes.n_harmonics]
+    weights = np.zeros((sizes.l_max, sizes.harmonics_pad))
+    for l in range(1, sizes.l_max + 1):
+        own = slice(l * l - 1, l * (l + 2))
+        weights[l - 1, own] = HARMONIC_WEIGHTS[own]
     return Tables(
         z_up=_aligned(Z_UP, dtype),
         z_down=_aligned(Z_DOWN, dtype),

@@ -79,10 +79,11 @@ def atom_energies(features, sizes, tables, network, saved, scratch, first, last,
             at = s_at + n * h_pad
             q_n = q_at + z.n_radial + n
             for l in range(1, z.l_max + 1):
-                value = tables.weights[l * l - 1] * s[at + l * l - 1] * s[at + l * l - 1]
-                for m in range(l * l, (l + 1) * (l + 1) - 1):
-                    value += tables.weights[m] * s[at + m] * s[at + m]
-                q[q_n] = value
+                total = filled(q, 0.0)
+                for block in range((l * l - 1) // N_LANES * N_LANES, l * (l + 2), N_LANES):
+                    value = load(s, at + block)
+                    total = total + load(tables.weights, (l - 1) * h_pad + block) * value * value
+                q[q_n] = lane_sum(total)
                 q_n += z.n_angular
             if z.has_q_222:
                 gradient = gradient_222(tables.q_222, s, at + 3)
@@ -123,11 +124,14 @@ def atom_energies(features, sizes, tables, network, saved, scratch, first, last,
         for n in range(z.n_angular):
             at = s_at + n * h_pad
             q_n = q_at + z.n_radial + n
-            for l in range(1, z.l_max + 1):
-                factor = saved.q_slope[q_n] + saved.q_slope[q_n]
-                for m in range(l * l - 1, (l + 1) * (l + 1) - 1):
-                    gs[at + m] = factor * tables.weights[m] * s[at + m]
-                q_n += z.n_angular
+            for block in range(0, h_pad, N_LANES):
+                factor = filled(q, 0.0)
+                for l in range(z.l_max):
+                    weights = load(tables.weights, l * h_pad + block)
+                    factor = factor + spread(saved.q_slope, q_n + l * z.n_angular) * weights
+                value = load(s, at + block)
+                store(gs, at + block, (value + value) * factor)
+            q_n += z.l_max * z.n_angular
             if z.has_q_222:
                 gradient = gradient_222(tables.q_222, s, at + 3)
                 for m in range(5):
