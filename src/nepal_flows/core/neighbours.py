@@ -126,11 +126,19 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
         If atoms are too many cells apart, or a position is not a number.
     """
     n_atoms = positions.shape[0]
-    reciprocal, heights = _planes(cell)
-    fractional, home = _fractional(positions, reciprocal, pbc)
-    n_bins, lowest, reach = _bins(fractional, heights, pbc, cutoff)
+    # The longest direction comes last: bins that follow each other in it are searched as one.
+    longest = np.argmax(_planes(cell)[1])
+    lattice, periodic = np.empty((3, 3)), np.empty(3, np.bool_)
+    for c in range(3):
+        source = longest if c == 2 else (2 if c == longest else c)
+        periodic[c] = pbc[source]
+        for d in range(3):
+            lattice[c, d] = cell[source, d]
+    reciprocal, heights = _planes(lattice)
+    fractional, home = _fractional(positions, reciprocal, periodic)
+    n_bins, lowest, reach = _bins(fractional, heights, periodic, cutoff)
     order, first = _sort_into_bins(fractional, n_bins, lowest)
-    low, size = _translation_table(home, n_bins, reach, pbc)
+    low, size = _translation_table(home, n_bins, reach, periodic)
     # Coordinates of the wrapped atoms, sorted, so that the atoms of a row of bins are contiguous,
     # with room for a vector at the end. `code` is the place of an atom's own translation in the
     # table: places add up like translations.
@@ -141,7 +149,7 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
         for c in range(3):
             value = positions[a, c]
             for d in range(3):
-                value -= home[a, d] * cell[d, c]
+                value -= home[a, d] * lattice[d, c]
             xyz[c, k] = value
         if k < n_atoms:
             code[k] = (home[a, 0] * size[1] + home[a, 1]) * size[2] + home[a, 2]
@@ -167,7 +175,7 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
         h1 = _bin_of(fractional[i, 1], lowest[1], n1)
         h2 = _bin_of(fractional[i, 2], lowest[2], n2)
         least_image, last_image = (h2 - reach[2]) // n2, (h2 + reach[2]) // n2
-        if not pbc[2]:
+        if not periodic[2]:
             least_image = last_image = np.int64(0)
         # Bin and image in the first two directions are counted up, because division is slow.
         s0 = (h0 - reach[0]) // n0
@@ -177,7 +185,7 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
             if b0 == n0:
                 b0 = 0
                 s0 += 1
-            if s0 != 0 and not pbc[0]:
+            if s0 != 0 and not periodic[0]:
                 continue
             s1 = (h1 - reach[1]) // n1
             b1 = h1 - reach[1] - s1 * n1 - 1
@@ -186,18 +194,22 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
                 if b1 == n1:
                     b1 = 0
                     s1 += 1
-                if s1 != 0 and not pbc[1]:
+                if s1 != 0 and not periodic[1]:
                     continue
                 row = np.uint64((b0 * n1 + b1) * n2)
-                rx = s0 * cell[0, 0] + s1 * cell[1, 0]
-                ry = s0 * cell[0, 1] + s1 * cell[1, 1]
-                rz = s0 * cell[0, 2] + s1 * cell[1, 2]
+                rx = s0 * lattice[0, 0] + s1 * lattice[1, 0]
+                ry = s0 * lattice[0, 1] + s1 * lattice[1, 1]
+                rz = s0 * lattice[0, 2] + s1 * lattice[1, 2]
                 for s2 in range(least_image, last_image + 1):
                     begin = first[row + np.uint64(max(0, h2 - reach[2] - s2 * n2))]
                     end = first[row + np.uint64(min(n2, h2 + reach[2] - s2 * n2 + 1))]
                     # (a - b) + t and (b - a) - t are exact opposites: both directions of a pair
                     # agree at the rim.
-                    tx, ty, tz = rx + s2 * cell[2, 0], ry + s2 * cell[2, 1], rz + s2 * cell[2, 2]
+                    tx, ty, tz = (
+                        rx + s2 * lattice[2, 0],
+                        ry + s2 * lattice[2, 1],
+                        rz + s2 * lattice[2, 2],
+                    )
                     if (ball[0] + tx - x) ** 2 + (ball[1] + ty - y) ** 2 + (
                         ball[2] + tz - z
                     ) ** 2 > ball[3]:
@@ -223,7 +235,11 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
                         places[place] = translation - code[q]
                         n_found += np.int64(flat_squares[q - np.uint64(begin)] < limit)
         counts[i] = n_found - starts[i]
-    return _in_atom_order(starts, counts, found, places, low, size)
+    offsets, indices, shift_index, shifts = _in_atom_order(starts, counts, found, places, low, size)
+    if longest != 2:
+        for s in range(shifts.shape[0]):
+            shifts[s, longest], shifts[s, 2] = shifts[s, 2], shifts[s, longest]
+    return offsets, indices, shift_index, shifts
 
 
 @outer
