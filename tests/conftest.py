@@ -9,6 +9,10 @@ import yaml
 from ase.build import bulk
 from ase.io import write
 
+from nepal_flows.engines.kernel_cache import use_kernel_cache
+
+use_kernel_cache()
+
 SMALL: dict[str, Any] = {
     "version": 1,
     "name": "small",

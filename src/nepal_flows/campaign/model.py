@@ -162,7 +162,7 @@ class SelectionSection(Section):
         5.0, gt=1.0, description="Selection stops when no candidate is graded above this."
     )
     duplicate_tolerance: NonNegative = Field(
-        0.005,
+        0.001,
         description="Frames that differ by less from a labelled one, in scaled descriptors, are "
         "refused as near-duplicates.",
     )

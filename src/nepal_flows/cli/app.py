@@ -51,6 +51,10 @@ def _options(
     Single steps on your own files: nepal train, predict, active-set, grade, select.
     """
     _shown["traceback"] = debug
+    from nepal_flows.engines.kernel_cache import use_kernel_cache
+    from nepal_flows.settings import read_settings
+
+    use_kernel_cache(read_settings().numba_cache_directory)
 
 
 def run_app(arguments: Sequence[str]) -> int:

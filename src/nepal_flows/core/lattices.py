@@ -5,6 +5,7 @@ number of unit cells.
 """
 
 from functools import lru_cache
+from itertools import permutations, product
 
 import numpy as np
 
@@ -165,9 +166,24 @@ def _compact_matrix(cell_bytes: bytes, n_cells: int) -> IntArray:
     matrices = reduced_matrices(hermite_normal_forms(n_cells), cell)
     lengths = _squared_lengths(matrices @ cell).sum(axis=1)
     ties = np.flatnonzero(lengths < lengths.min() * (1.0 + 1e-6))
-    matrix: IntArray = matrices[ties[0]].copy()
+    matrix = _upright(matrices[ties[0]], cell)
     matrix.setflags(write=False)
     return matrix
+
+
+def _upright(matrix: IntArray, cell: FloatArray) -> IntArray:
+    """Return the same sublattice with its vectors ordered and signed to lie along x, y and z."""
+    best, best_alignment = matrix, -np.inf
+    for order in permutations(range(3)):
+        for signs in product((1, -1), repeat=3):
+            turned = matrix[list(order)] * np.array(signs)[:, None]
+            vectors = turned @ cell
+            if np.linalg.det(turned) < 0:
+                continue
+            alignment = float((np.diag(vectors) / np.linalg.norm(vectors, axis=1)).sum())
+            if alignment > best_alignment + 1e-9:
+                best, best_alignment = turned, alignment
+    return best
 
 
 def random_matrix(

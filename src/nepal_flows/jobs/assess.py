@@ -1,5 +1,6 @@
 """The verdict on an iteration: what was clean, how wrong the model was, what is missing."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from jobflow import job
 
 from nepal_flows.campaign import Campaign
 from nepal_flows.core.calibration import GradeErrorTable, grade_error_table
-from nepal_flows.core.convergence import ConvergenceRules, judge_campaign
+from nepal_flows.core.convergence import ConvergenceRules, RoundRecord, judge_campaign
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.projections import projection_factors
@@ -17,7 +18,7 @@ from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.jobs.dataset import Dataset, Entry, campaign_dataset, labelled_frames
 from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
 from nepal_flows.jobs.progress import report_progress
-from nepal_flows.jobs.rounds import condition_verdicts, round_record, stored_round
+from nepal_flows.jobs.rounds import condition_verdicts, force_error, round_record, stored_round
 from nepal_flows.jobs.stage import STAGE, StageMaker
 from nepal_flows.jobs.timing import Stopwatch, total_cost
 from nepal_flows.records import Records
@@ -113,6 +114,7 @@ class AssessMaker(StageMaker):
             )
             if (document.iteration or 0) < state.iteration
         ]
+        earlier = _on_the_same_frames(records, state, dataset, earlier)
         judgement = judge_campaign([*earlier, this_round], rules_of(self.campaign))
         verdicts = condition_verdicts(
             runs, judgement.conditions, seen.by_condition, training.training_errors_by_condition
@@ -180,6 +182,7 @@ def rules_of(campaign: Campaign) -> ConvergenceRules:
         n_clean_rounds=section.clean_rounds,
         largest_error_ratio=section.new_label_error_ratio,
         largest_holdout_change=section.holdout_change,
+        negligible_error=section.negligible_error_meV_per_A / _TO_MEV,
         n_stalled_rounds=section.stall_rounds,
     )
 
@@ -222,6 +225,21 @@ def _holdout_errors(records: Records, training: TrainingDoc, dataset: Dataset) -
     model = read_nep_txt(records.blobs.get(training.model).decode())
     frames = labelled_frames(records, dataset.holdout)
     return errors_of(model, frames, training.reference_energies_eV)
+
+
+def _on_the_same_frames(
+    records: Records, state: CampaignState, dataset: Dataset, earlier: list[RoundRecord]
+) -> list[RoundRecord]:
+    """Return the earlier rounds, the last with its model's error on today's hold-out frames.
+
+    The hold-out grows; only on the same frames do two errors tell what has changed.
+    """
+    if not earlier or state.previous_model_key is None or earlier[-1].holdout_error is None:
+        return earlier
+    previous = records.load(TrainingDoc, state.previous_model_key)
+    errors = _holdout_errors(records, previous, dataset)
+    now = None if errors is None else force_error(errors)
+    return [*earlier[:-1], dataclasses.replace(earlier[-1], holdout_error=now)]
 
 
 def _calibration(table: GradeErrorTable | None) -> Calibration | None:

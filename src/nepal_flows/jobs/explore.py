@@ -13,7 +13,7 @@ from nepal_flows.core.convergence import count_windows
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.exploration import ExplorationTask, run_exploration
-from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment
+from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace
 from nepal_flows.engines.pool import TaskResult, shared_pool
 from nepal_flows.io.frames import pack_arrays, pack_frames
 from nepal_flows.jobs.progress import report_progress
@@ -32,6 +32,10 @@ from nepal_flows.schemas import (
 
 PRELOAD = ("nepal_flows.engines.exploration",)
 """What a worker process imports before its first run."""
+
+
+NO_CEILING = 1e9
+"""Ceiling of candidates while ranks grow: grades have no scale yet, and selection looks again."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class ExploreMaker(StageMaker):
                 structure=self._start(structures, run, state.phase),
                 protocol=self._protocol(run.condition, state.phase),
                 seed=run.seed,
-                options=self._options(structures),
+                options=self._options(structures, grader),
             )
             for run in runs
         ]
@@ -165,8 +169,9 @@ class ExploreMaker(StageMaker):
             for stage in condition.stages
         )
 
-    def _options(self, structures: Sequence[Structure]) -> dict[str, Any]:
+    def _options(self, structures: Sequence[Structure], grader: ActiveSetDoc) -> dict[str, Any]:
         section = self.campaign.exploration
+        has_scale = all(element.is_saturated for element in grader.coverage)
         gate = PhysicsGate(
             min_distances=gate_distances(section.gate, structures, campaign=self.campaign),
             volume_ratio=section.gate.volume_ratio,
@@ -177,7 +182,7 @@ class ExploreMaker(StageMaker):
             "check_interval": section.check_interval,
             "gamma_low": section.gamma_low,
             "gamma_stop": section.gamma_stop,
-            "candidate_ceiling": section.candidate_ceiling,
+            "candidate_ceiling": section.candidate_ceiling if has_scale else NO_CEILING,
             "n_candidates": section.candidates_per_run,
             "n_audit": self.campaign.selection.audit_per_iteration,
             "gate": gate,
@@ -197,7 +202,7 @@ class ExploreMaker(StageMaker):
         task: ExplorationTask,
         result: TaskResult,
     ) -> ExplorationDoc:
-        md: MdRun = result.value_or_raise()
+        md: MdRun = _died(task, result) if result.outcome == "crashed" else result.value_or_raise()
         gamma = md.trace.gamma
         gamma_low = self.campaign.exploration.gamma_low
         windows = count_windows(gamma, gamma_low)
@@ -234,6 +239,36 @@ class ExploreMaker(StageMaker):
             trace=records.blobs.put(pack_arrays(md.trace.as_arrays()), "trace.npz"),
             cost=Cost(wall_s=round(result.wall_s, 3), cpu_s=round(result.cpu_s, 3)),
         )
+
+
+def _died(task: ExplorationTask, result: TaskResult) -> MdRun:
+    """Return what is known of a run whose process died: that it did not finish."""
+    return MdRun(
+        outcome="crashed",
+        reason=result.error,
+        requested_steps=sum(segment.n_steps for segment in task.protocol),
+        finished_steps=0,
+        candidates=(),
+        audit=(),
+        trace=_empty_trace(),
+        n_exceeded_checks=0,
+        n_above_ceiling=0,
+        final=task.structure,
+    )
+
+
+def _empty_trace() -> MdTrace:
+    nothing = np.zeros(0)
+    return MdTrace(
+        step=np.zeros(0, dtype=np.int64),
+        temperature_K=nothing,
+        target_temperature_K=nothing,
+        potential_energy_eV=nothing,
+        kinetic_energy_eV=nothing,
+        pressure_GPa=nothing,
+        volume_A3=nothing,
+        gamma=nothing,
+    )
 
 
 def _packed(records: Records, frames: Sequence[MdFrame]) -> BlobRef | None:

@@ -41,8 +41,8 @@ def round_record(
             n_gate_violations=sum(_was_stopped(run) for run in group),
             n_windows=sum(run.n_windows for run in group),
             n_exceeded_windows=sum(run.n_exceeded_windows for run in group),
-            new_label_error=_force_error(new_label_errors.get(name)),
-            training_error=_force_error(training.training_errors_by_condition.get(name)),
+            new_label_error=force_error(new_label_errors.get(name)),
+            training_error=force_error(training.training_errors_by_condition.get(name)),
         )
         for name, group in _by_condition(runs).items()
     ]
@@ -60,8 +60,8 @@ def stored_round(document: IterationDoc) -> RoundRecord:
             n_gate_violations=verdict.n_stopped_runs,
             n_windows=verdict.n_windows,
             n_exceeded_windows=verdict.n_exceeded_windows,
-            new_label_error=_force_error(verdict.new_label_errors),
-            training_error=_force_error(verdict.training_errors),
+            new_label_error=force_error(verdict.new_label_errors),
+            training_error=force_error(verdict.training_errors),
         )
         for verdict in document.conditions
     ]
@@ -126,8 +126,8 @@ def _round(
         conditions=tuple(conditions),
         is_saturated={element.element: element.is_saturated for element in coverage},
         ranks={element.element: element.rank for element in coverage},
-        holdout_error=_force_error(holdout),
-        training_error=_force_error(training),
+        holdout_error=force_error(holdout),
+        training_error=force_error(training),
         n_new_labels=n_new_labels,
     )
 
@@ -143,10 +143,11 @@ def _was_stopped(run: ExplorationDoc) -> bool:
     return run.outcome in ("stopped_by_gate", "crashed")
 
 
-def _force_error(errors: Errors | None) -> float | None:
+def force_error(errors: Errors | None) -> float | None:
+    """Return a force error in eV/Å, None where it is not known."""
     if errors is None or errors.force_rmse_meV_per_A is None:
         return None
     return _TO_EV * errors.force_rmse_meV_per_A
 
 
-__all__ = ["condition_verdicts", "round_record", "stored_round"]
+__all__ = ["condition_verdicts", "force_error", "round_record", "stored_round"]

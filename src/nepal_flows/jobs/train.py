@@ -171,7 +171,7 @@ def planned_fit(
 
     In the loop ``warm_start: auto`` starts warm once the set grows by no more than
     ``warm_growth``; from a handful of labels a warm start is worse than a cold one. The long fit
-    is always cold.
+    goes on from the last model: measured, a chain of warm fits ends lower than one cold fit.
     """
     section = campaign.training
     common = TrainingSettings(
@@ -184,10 +184,10 @@ def planned_fit(
         weight_decay=section.weight_decay,
         memory_limit_MB=campaign.resources.memory_limit_MB,
     )
+    may_warm = previous is not None and section.warm_start != "never"
     if state.phase == "confirmation":
         steps = (section.final_adam_steps, section.final_lbfgs_steps)
-        return Fit(_with_steps(common, *steps), "final", None)
-    may_warm = previous is not None and section.warm_start != "never"
+        return Fit(_with_steps(common, *steps), "final", previous if may_warm else None)
     if previous is not None and may_warm:
         growth = len(dataset.train) / previous.n_structures - 1.0
         if section.warm_start == "always" or growth <= section.warm_growth:
