@@ -13,7 +13,7 @@ MD_US_PER_NEIGHBOUR = 0.04
 GRADE_US_PER_COLUMN_SQUARED = 0.3e-3
 """One graded atom, over d squared, µs."""
 
-GRADIENT_US_PER_NEIGHBOUR = 0.08
+GRADIENT_US_PER_NEIGHBOUR = 0.03
 """One atom of one exact training gradient, per neighbour (radial + 2 angular), µs."""
 
 DFT_SECONDS = {"espresso": 0.93, "cp2k": 3.0}

@@ -113,24 +113,24 @@ class TrainingSection(Section):
 
     trainer: Literal["native"] = Field("native", description="Who trains: `native` is the CPU.")
     adam_steps: PositiveInt = Field(2000, description="Adam steps of a cold fit in the loop.")
-    lbfgs_steps: NonNegativeInt = Field(100, description="L-BFGS steps after them.")
-    learning_rate: Positive = Field(1e-2, description="Adam's first rate of a cold fit.")
+    lbfgs_steps: NonNegativeInt = Field(0, description="L-BFGS steps after them.")
+    learning_rate: Positive = Field(3e-2, description="Adam's first rate of a cold fit.")
     warm_start: Literal["auto", "never", "always"] = Field(
         "auto",
         description="Whether a fit begins from the previous model; `auto`: once the labels grow by "
         "less than `warm_growth` in a round.",
     )
     warm_growth: Positive = Field(0.5, description="Relative growth of the set for `auto`.")
-    warm_adam_steps: NonNegativeInt = Field(500, description="Adam steps of a warm fit.")
-    warm_lbfgs_steps: NonNegativeInt = Field(100, description="L-BFGS steps after them.")
-    warm_learning_rate: Positive = Field(3e-3, description="Adam's first rate of a warm fit.")
+    warm_adam_steps: NonNegativeInt = Field(600, description="Adam steps of a warm fit.")
+    warm_lbfgs_steps: NonNegativeInt = Field(0, description="L-BFGS steps after them.")
+    warm_learning_rate: Positive = Field(1e-2, description="Adam's first rate of a warm fit.")
     final_adam_steps: NonNegativeInt = Field(
-        6000,
+        8000,
         description="Adam steps of the long fit that is delivered; warm, unless `warm_start` is "
         "`never`.",
     )
-    final_lbfgs_steps: NonNegativeInt = Field(400, description="L-BFGS steps after them.")
-    batch_atoms: PositiveInt = Field(256, description="Atoms in a mini-batch, about.")
+    final_lbfgs_steps: NonNegativeInt = Field(0, description="L-BFGS steps after them.")
+    batch_atoms: PositiveInt = Field(128, description="Atoms in a mini-batch, about.")
     lambda_e: NonNegative = Field(1.0, description="Weight of energies.")
     lambda_f: NonNegative = Field(1.0, description="Weight of forces.")
     lambda_v: NonNegative = Field(0.1, description="Weight of virials.")

@@ -75,10 +75,8 @@ def _training() -> str:
     return """
 training:
   adam_steps: 2000        # a cold fit in the loop
-  lbfgs_steps: 100
   warm_start: auto        # continue from the previous model once the set grows slowly
-  final_adam_steps: 6000  # the long fit that is delivered
-  final_lbfgs_steps: 400
+  final_adam_steps: 8000  # the long fit that is delivered
   lambda_e: 1.0           # weights of energies, forces, virials
   lambda_f: 1.0
   lambda_v: 0.1
