@@ -22,7 +22,7 @@ from calorine.calculators import CPUNEP
 
 from nepal_flows.core.neighbours import neighbour_list
 from nepal_flows.core.nep.model import NepArchitecture, NepModel
-from nepal_flows.core.nep.potential import predict
+from nepal_flows.core.nep.potential import predict, prepared_input
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.structure import Structure
 from nepal_flows.io.nep_txt import read_nep_txt, write_nep_txt
@@ -90,7 +90,7 @@ def compare(atoms: ase.Atoms, model: NepModel, path: Path, *, seconds: float) ->
     """Return times per atom (microseconds) and the largest relative deviation."""
     structure = Structure(atoms.numbers, atoms.positions, atoms.cell.array)
     cutoff = model.architecture.largest_cutoff
-    kept = neighbour_list(structure, cutoff + SKIN)
+    _, kept = prepared_input(model, structure, neighbour_list(structure, cutoff + SKIN))
     peer = atoms.copy()
     peer.calc = CPUNEP(str(path))
     forces = peer.get_forces()

@@ -14,7 +14,7 @@ from nepal_flows.typing import FloatArray
 X, Y, Z, INVERSE_R, R, TYPE, INVERSE_RADIAL_CUTOFF, INVERSE_ANGULAR_CUTOFF = range(8)
 """Rows of ``Scratch.lane``, and columns of the rows it is made from."""
 
-ARGUMENT, CUT, CUT_SLOPE, CUT_ARGUMENT_SLOPE = range(4)
+ARGUMENT, CUT_SLOPE, CUT_ARGUMENT_SLOPE = range(3)
 """Rows of ``Scratch.radial``."""
 
 
@@ -142,7 +142,7 @@ class Scratch(NamedTuple):
     lane: FloatArray  # (8, B, 8): unit vector, 1/r, r, type, 1/cutoffs
     first_type: np.ndarray  # (B,) int32, smallest type in the block
     last_type: np.ndarray  # (B,) int32
-    radial: FloatArray  # (4, B, 8): Chebyshev argument, f_c, its slope, f_c dx/dr
+    radial: FloatArray  # (3, B, 8): Chebyshev argument, slope of f_c, f_c dx/dr
     chebyshev: FloatArray  # (2 K, 8): T_k, then k U_(k-1), of one block
     radial_sums: FloatArray  # (T, k, 8): sums of T_k f_c by type of neighbour
     radial_slopes: FloatArray  # (T, k): dE/d(radial_sums)
@@ -207,7 +207,7 @@ def new_scratch(arrays, n_neighbours):  # type: ignore[no-untyped-def]
         _room(8, blocks),
         np.zeros(blocks, np.int32),
         np.zeros(blocks, np.int32),
-        _room(4, blocks),
+        _room(3, blocks),
         empty_vectors(2 * max(k_radial, k_angular)),
         _room(n_types, k_radial),
         np.empty((n_types, k_radial)),

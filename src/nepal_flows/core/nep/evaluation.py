@@ -81,15 +81,16 @@ def evaluate(  # type: ignore[no-untyped-def]
         splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0),
     )  # fmt: skip
     n_descriptors, n_neurons = arrays.n_descriptors, arrays.n_neurons
+    with_slopes = wanted & FORCES != 0
     has_zbl = arrays.zbl.shape[0] > 0 and wanted & FUNCTIONAL == 0
     for i in range(first, last):
         central = types[i]
         n_near, first_far = gather(
             arrays, scratch, i, types, xyz, images, offsets, indices, shift_index
         )
-        radial_forward(arrays, scratch, central, n_near, first_far)
+        radial_forward(arrays, scratch, central, n_near, first_far, with_slopes)
         if arrays.n_angular > 0:
-            angular_forward(arrays, scratch, central, n_near, wanted & FORCES != 0)
+            angular_forward(arrays, scratch, central, n_near, with_slopes)
         if wanted & DESCRIPTORS:
             for d in range(n_descriptors):
                 descriptors[i, d] = scratch.q[d]

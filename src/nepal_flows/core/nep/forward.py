@@ -13,7 +13,6 @@ import numpy as np
 
 from nepal_flows.core.nep.arrays import (
     ARGUMENT,
-    CUT,
     CUT_ARGUMENT_SLOPE,
     CUT_SLOPE,
     INVERSE_ANGULAR_CUTOFF,
@@ -170,8 +169,8 @@ def only_type(kind, t, value):  # type: ignore[no-untyped-def]
 
 
 @inner
-def radial_forward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-untyped-def]
-    """Write the radial descriptors of one atom to ``scratch.q``."""
+def radial_forward(arrays, scratch, central, n_near, first_far, with_slopes):  # type: ignore[no-untyped-def]
+    """Write the radial descriptors of one atom to ``scratch.q``; keep what their slopes need."""
     lane, radial, sums = scratch.lane, scratch.radial, scratch.radial_sums
     n_types, n_k = sums.shape[0], sums.shape[1]
     n_blocks = lane.shape[1]
@@ -184,10 +183,10 @@ def radial_forward(arrays, scratch, central, n_near, first_far):  # type: ignore
         fc, slope, x, dx = cosine_cutoff(
             load(lane, R, block), load(lane, INVERSE_RADIAL_CUTOFF, block)
         )
-        store(x, radial, ARGUMENT, block)
-        store(fc, radial, CUT, block)
-        store(slope, radial, CUT_SLOPE, block)
-        store(dx, radial, CUT_ARGUMENT_SLOPE, block)
+        if with_slopes:
+            store(x, radial, ARGUMENT, block)
+            store(slope, radial, CUT_SLOPE, block)
+            store(dx, radial, CUT_ARGUMENT_SLOPE, block)
         kind = load(lane, TYPE, block)
         for t in range(scratch.first_type[block], scratch.last_type[block] + 1):
             weight = only_type(kind, float(t), fc)

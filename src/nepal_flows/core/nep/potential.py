@@ -12,6 +12,7 @@ from nepal_flows.core.neighbours import NeighbourList, neighbour_list
 from nepal_flows.core.nep.arrays import PotentialArrays, potential_arrays
 from nepal_flows.core.nep.evaluation import ENERGIES, FORCES, evaluate
 from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.simd import outer
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import StructureError
 from nepal_flows.typing import FloatArray, IntArray
@@ -167,8 +168,11 @@ def prepared_input(
 def sorted_by_type(types, n_types, offsets, indices, shift_index):  # type: ignore[no-untyped-def]
     """Return `indices` and `shift_index` with every atom's neighbours ordered by type.
 
-    The kernels take any order, and are faster with this one when there are several types.
+    The kernels take any order, and are faster with this one when there are several types. Arrays
+    that have it already are returned as they are.
     """
+    if _are_sorted(types, offsets, indices):
+        return indices, shift_index
     new_indices = np.empty_like(indices)
     new_shift_index = np.empty_like(shift_index)
     cursor = np.empty(n_types + 1, np.int64)
@@ -186,6 +190,19 @@ def sorted_by_type(types, n_types, offsets, indices, shift_index):  # type: igno
             new_shift_index[cursor[t]] = shift_index[pair]
             cursor[t] += 1
     return new_indices, new_shift_index
+
+
+@outer
+def _are_sorted(types, offsets, indices):  # type: ignore[no-untyped-def]
+    """Return whether the neighbours of every atom are ordered by type."""
+    for i in range(len(offsets) - 1):
+        before = np.int64(0)
+        for pair in range(np.uint64(offsets[i]), np.uint64(offsets[i + 1])):
+            t = types[np.uint64(indices[pair])]
+            if t < before:
+                return False
+            before = t
+    return True
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -246,6 +246,8 @@ def test_sorting_by_type_keeps_every_pair(random_structure: Factory) -> None:
         assert (np.diff(types[indices[here]]) >= 0).all()
         ours = sorted(zip(indices[here], shift_index[here], strict=True))
         assert ours == sorted(zip(n.indices[here], n.shift_index[here], strict=True))
+    again, _ = sorted_by_type(types, 2, n.offsets, indices, shift_index)
+    assert again is indices or np.shares_memory(again, indices)
 
 
 def test_threads_agree_and_repeat(random_model: Factory, random_structure: Factory) -> None:
