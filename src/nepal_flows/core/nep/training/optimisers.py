@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from nepal_flows.core.nep.model import NepArchitecture
+from nepal_flows.core.nep.training.lanes import aligned_zeros
+from nepal_flows.core.nep.training.layout import padded
+from nepal_flows.core.nep.training.rotation import advance
 from nepal_flows.core.nep.training.settings import TrainingSettings
-from nepal_flows.typing import BoolArray, FloatArray, IntArray
+from nepal_flows.typing import AnyArray, BoolArray, FloatArray, IntArray
 
-_BETA_MEAN, _BETA_SQUARE, _EPSILON = 0.95, 0.95, 1e-12
+_BETAS = (0.95, 0.95)  # decay of the averages of the gradient and of its squares
+_EPSILON = 1e-12
 _FEWEST_STRUCTURES = 2  # of a batch: the error of one energy is its offset
 _LARGEST_VECTOR = 128  # coefficients of a pair of types whose full correlation is kept
 
@@ -82,7 +87,10 @@ class RotatedAdam:
         self._averaging_decay = settings.averaging_decay
         self._weight_decay = settings.weight_decay
         self._interval = settings.rotation_interval
-        self._blocks = [_Block(where) for where in _parameter_blocks(architecture)]
+        self._blocks = [
+            (where, _new_state(where))
+            for where in map(np.ascontiguousarray, _parameter_blocks(architecture))
+        ]
         self._decays = _decaying(architecture)
         self._step = 0
 
@@ -91,63 +99,75 @@ class RotatedAdam:
         self._step += 1
         if self._weight_decay:
             self.parameters[self._decays] *= 1.0 - rate * self._weight_decay
-        turn = self._interval > 0 and self._step % self._interval == 0
-        for block in self._blocks:
-            update = block.update(gradient[block.where], self._step, rotate=self._interval > 0)
-            self.parameters[block.where] -= rate * update
-            if turn:
-                block.turn()
+        rotates = self._interval > 0
+        for where, state in self._blocks:
+            if self._step == 1:
+                _set_bases(state, gradient[where])
+            advance(
+                self.parameters,
+                gradient,
+                where,
+                state,
+                self._step,
+                rate,
+                _BETAS,
+                _EPSILON,
+                rotates,
+                rotates and self._step % self._interval == 0,
+            )
         decay = min(self._averaging_decay, self._step / (self._step + 10.0))
         self.average += (1.0 - decay) * (self.parameters - self.average)
 
 
-class _Block:
-    """State of a stack of parameter matrices of one shape: (stack, rows, columns)."""
+class _State(NamedTuple):
+    """What the optimiser knows about a stack of (n, m) matrices, flat, and room to work in.
 
-    def __init__(self, where: IntArray) -> None:
-        stack, rows, columns = where.shape
-        self.where = where
-        self._mean = np.zeros(where.shape)
-        self._square = np.zeros(where.shape)
-        self._is_matrix = rows > 1
-        self._left = np.zeros((stack, rows, rows))
-        self._right = np.zeros((stack, columns, columns))
-        self._left_basis = np.zeros_like(self._left)
-        self._right_basis = np.zeros_like(self._right)
+    Rows are padded to whole vectors.
+    """
 
-    def update(self, gradient: FloatArray, step: int, *, rotate: bool) -> FloatArray:
-        """Return the step for a unit rate."""
-        self._mean += (1.0 - _BETA_MEAN) * (gradient - self._mean)
-        mean = self._mean / (1.0 - _BETA_MEAN**step)
-        if rotate:
-            turned = np.swapaxes(gradient, 1, 2)
-            if self._is_matrix:
-                self._left += (1.0 - _BETA_SQUARE) * (gradient @ turned - self._left)
-            self._right += (1.0 - _BETA_SQUARE) * (turned @ gradient - self._right)
-            if step == 1:
-                self._right_basis = np.linalg.eigh(self._right)[1]
-                self._left_basis = np.linalg.eigh(self._left)[1]
-            gradient, mean = self._into_basis(gradient), self._into_basis(mean)
-        self._square += (1.0 - _BETA_SQUARE) * (gradient * gradient - self._square)
-        size = np.sqrt(self._square / (1.0 - _BETA_SQUARE**step)) + _EPSILON
-        change = mean / size
-        return self._out_of_basis(change) if rotate else change
+    mean: AnyArray
+    square: AnyArray
+    left: AnyArray  # average of G G^T
+    right: AnyArray  # average of G^T G
+    left_rows: AnyArray  # eigenvectors, as rows
+    right_rows: AnyArray
+    right_columns: AnyArray
+    matrix: AnyArray
+    turned: AnyArray
+    moved: AnyArray
+    transposed: AnyArray
+    scratch: AnyArray
 
-    def turn(self) -> None:
-        """Bring the bases closer to the eigenvectors: one step of orthogonal iteration."""
-        if self._is_matrix:
-            self._left_basis = np.linalg.qr(self._left @ self._left_basis)[0]
-        self._right_basis = np.linalg.qr(self._right @ self._right_basis)[0]
 
-    def _into_basis(self, matrix: FloatArray) -> FloatArray:
-        if self._is_matrix:
-            matrix = np.swapaxes(self._left_basis, 1, 2) @ matrix
-        return matrix @ self._right_basis
+def _new_state(where: IntArray) -> _State:
+    stack, n, m = where.shape
+    n_pad, m_pad = padded(n), padded(m)
+    lengths = {
+        "mean": stack * n * m_pad,
+        "square": stack * n * m_pad,
+        "left": stack * n * n_pad,
+        "right": stack * m * m_pad,
+        "left_rows": stack * n * n_pad,
+        "right_rows": stack * m * m_pad,
+        "right_columns": stack * m * m_pad,
+        "matrix": n * m_pad,
+        "turned": n * m_pad,
+        "moved": n * m_pad,
+        "transposed": m * n_pad,
+        "scratch": max(n * n_pad, m * m_pad),
+    }
+    return _State(**{name: aligned_zeros(size, np.float64) for name, size in lengths.items()})
 
-    def _out_of_basis(self, matrix: FloatArray) -> FloatArray:
-        if self._is_matrix:
-            matrix = self._left_basis @ matrix
-        return matrix @ np.swapaxes(self._right_basis, 1, 2)
+
+def _set_bases(state: _State, gradient: FloatArray) -> None:
+    """Begin with the eigenvectors of the first gradient's correlations."""
+    stack, n, m = gradient.shape
+    turned = np.swapaxes(gradient, 1, 2)
+    left = np.linalg.eigh(gradient @ turned)[1]
+    right = np.linalg.eigh(turned @ gradient)[1]
+    state.left_rows.reshape(stack, n, -1)[:, :, :n] = np.swapaxes(left, 1, 2)
+    state.right_rows.reshape(stack, m, -1)[:, :, :m] = np.swapaxes(right, 1, 2)
+    state.right_columns.reshape(stack, m, -1)[:, :, :m] = right
 
 
 def _parameter_blocks(architecture: NepArchitecture) -> list[IntArray]:
