@@ -65,17 +65,24 @@ class CampaignMaker(StageMaker):
         return Response(output=step.summary(), replace=following)
 
     def finish(self, state: CampaignState, end_state: EndState, reasons: list[str]) -> Flow:
-        """Return the end of a campaign: the long fit, its active set, the test, the verdict."""
+        """Return the end of a campaign: the model to deliver, its test, and the verdict.
+
+        A converged campaign delivers the model that was certified, whatever was labelled since;
+        any other gets the long fit to all its labels.
+        """
         campaign = self.campaign
         place = (state.campaign_id, state.iteration, "end")
-        train = placed(TrainMaker(campaign=campaign).make(state), *place)
-        active_set = placed(ActiveSetMaker(campaign=campaign).make(train.output.key), *place)
-        jobs = [train, active_set]
+        jobs: list[Any] = []
+        model_key: Any = state.previous_model_key
+        if end_state != "converged":
+            train = placed(TrainMaker(campaign=campaign).make(state), *place)
+            jobs.append(train)
+            model_key = train.output.key
+        active_set = placed(ActiveSetMaker(campaign=campaign).make(model_key), *place)
+        jobs.append(active_set)
         validation_key = None
         if campaign.validation is not None:
-            validate = placed(
-                ValidateMaker(campaign=campaign).make(state, train.output.key), *place
-            )
+            validate = placed(ValidateMaker(campaign=campaign).make(state, model_key), *place)
             jobs.append(validate)
             validation_key = validate.output.key
         close = placed(

@@ -13,6 +13,7 @@ from nepal_flows.flows.campaign import CampaignMaker
 from nepal_flows.flows.imports import imported_model_key
 from nepal_flows.flows.registration import register_campaign
 from nepal_flows.flows.steps import next_step
+from nepal_flows.jobs.dataset import campaign_dataset
 from nepal_flows.jobs.progress import Listener, progress_listener
 from nepal_flows.records import (
     CampaignLock,
@@ -27,6 +28,7 @@ from nepal_flows.schemas import (
     LabelDoc,
     SelectionDoc,
 )
+from nepal_flows.settings import read_settings
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -98,11 +100,11 @@ def run_campaign(
     folder = Path(directory) if directory else campaign_directory(loaded)
     folder.mkdir(parents=True, exist_ok=True)
     with CampaignLock(folder):
-        job_store = job_store_from_settings(folder / "store")
+        job_store = job_store_from_settings(folder / "store", kind=read_settings().store)
         records = Records(job_store)
         document = register_campaign(records, loaded)
         if retry_failed:
-            remove_quarantined(records, document.key)
+            remove_quarantined(records, document.key, loaded.campaign)
         if approve:
             approve_waiting(records, document.key)
         flow = remaining_flow(records, loaded.campaign, document)
@@ -179,13 +181,15 @@ def with_validation_seed(loaded: LoadedCampaign, seed: int | None) -> LoadedCamp
     return LoadedCampaign(loaded.path, campaign, loaded.structures)
 
 
-def remove_quarantined(records: Records, campaign_id: str) -> int:
-    """Remove a campaign's quarantined labels, so that they are tried again; return how many."""
-    criteria = {"campaign_id": campaign_id, "status": "quarantined"}
-    labels = list(records.query(LabelDoc, criteria))
-    for label in labels:
-        records.remove(LabelDoc, label.key)
-    return len(labels)
+def remove_quarantined(records: Records, campaign_id: str, campaign: Campaign) -> int:
+    """Remove a campaign's quarantined labels, so that they are tried again; return how many.
+
+    Also those that another campaign, or ``nepal label``, had asked for first.
+    """
+    quarantined = campaign_dataset(records, campaign_id, campaign).quarantined
+    for entry in quarantined:
+        records.remove(LabelDoc, entry.label.key)
+    return len(quarantined)
 
 
 def waiting_selection(records: Records, campaign_id: str) -> str | None:

@@ -50,19 +50,16 @@ NOT_COVERED = (
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Labelled frames that a model had not seen, with its grades and errors.
+    """Errors of a model on the labels that are new in its round.
 
     Attributes
     ----------
     all, by_condition
         Errors of all of them, and condition by condition.
-    table
-        Grade against true error of their atoms; None without frames.
     """
 
     all: Errors | None
     by_condition: dict[str, Errors]
-    table: GradeErrorTable | None
 
 
 @dataclass
@@ -102,7 +99,11 @@ class AssessMaker(StageMaker):
         selection = records.load(SelectionDoc, selection_key)
         dataset = campaign_dataset(records, state.campaign_id, self.campaign)
         new = [entry for entry in (*dataset.train, *dataset.holdout) if _is_new(entry, state)]
-        seen = _seen(records, training, grader, new, self.campaign.exploration.gamma_low)
+        unseen = [*new, *(entry for entry in dataset.holdout if not _is_new(entry, state))]
+        seen = _seen(records, training, new)
+        table = _grades_and_errors(
+            records, training, grader, unseen, self.campaign.exploration.gamma_low
+        )
         holdout = _holdout_errors(records, training, dataset)
         this_round = round_record(
             state.phase, runs, grader.coverage, training, seen.by_condition, holdout, len(new)
@@ -119,7 +120,7 @@ class AssessMaker(StageMaker):
         verdicts = condition_verdicts(
             runs, judgement.conditions, seen.by_condition, training.training_errors_by_condition
         )
-        calibration = _calibration(seen.table)
+        calibration = _calibration(table)
         certificate = None
         if judgement.next_step == "converged":
             certificate = Certificate(
@@ -191,15 +192,29 @@ def _is_new(entry: Entry, state: CampaignState) -> bool:
     return entry.iteration == state.iteration
 
 
-def _seen(
+def _seen(records: Records, training: TrainingDoc, entries: Sequence[Entry]) -> Seen:
+    if not entries:
+        return Seen(None, {})
+    model = read_nep_txt(records.blobs.get(training.model).decode())
+    frames = labelled_frames(records, tuple(entries))
+    references = training.reference_energies_eV
+    conditions = [entry.chosen.condition for entry in entries]
+    return Seen(
+        all=errors_of(model, frames, references),
+        by_condition=errors_by_condition(model, frames, conditions, references),
+    )
+
+
+def _grades_and_errors(
     records: Records,
     training: TrainingDoc,
     grader: ActiveSetDoc,
     entries: Sequence[Entry],
     gamma_low: float,
-) -> Seen:
+) -> GradeErrorTable | None:
+    """Return grade against true error of the atoms of frames that the model has not seen."""
     if not entries:
-        return Seen(None, {}, None)
+        return None
     model = read_nep_txt(records.blobs.get(training.model).decode())
     active_set = unpack_active_set(records.blobs.get(grader.active_set))
     frames = labelled_frames(records, tuple(entries))
@@ -207,16 +222,7 @@ def _seen(
     predictions = predict_many(model, structures)
     grades = [structure_grades(active_set, projection_factors(model, s)) for s in structures]
     errors = [p.forces - frame.forces for p, frame in zip(predictions, frames, strict=True)]
-    references = training.reference_energies_eV
-    return Seen(
-        all=errors_of(model, frames, references),
-        by_condition=errors_by_condition(
-            model, frames, [entry.chosen.condition for entry in entries], references
-        ),
-        table=grade_error_table(
-            np.concatenate(grades), np.concatenate(errors), gamma_low=gamma_low
-        ),
-    )
+    return grade_error_table(np.concatenate(grades), np.concatenate(errors), gamma_low=gamma_low)
 
 
 def _holdout_errors(records: Records, training: TrainingDoc, dataset: Dataset) -> Errors | None:

@@ -49,28 +49,38 @@ class Dataset:
         return len(self.train) + len(self.holdout) + len(self.quarantined)
 
 
-def campaign_dataset(records: Records, campaign_id: str, campaign: Campaign) -> Dataset:
-    """Return the campaign's labels in the order in which they were chosen.
+def campaign_dataset(
+    records: Records, campaign_id: str, campaign: Campaign, *, before: int | None = None
+) -> Dataset:
+    """Return the campaign's labels in the order in which they were chosen, each once.
 
-    A frame whose label is not there yet is passed over: it is in flight.
+    A frame whose label is not there yet is passed over: it is in flight. A frame that was asked
+    for twice, because the campaign file changed between, is trained on if either asked for that:
+    it must not be held out too.
+
+    Parameters
+    ----------
+    records, campaign_id, campaign
+        Where, and of which campaign.
+    before
+        Only what iterations before this one asked for: what its model may know, whether or not
+        the iteration was interrupted while its own frames were labelled. None for all.
     """
     settings_key = label_settings_key(campaign, starting_structures(records, campaign_id))
     selections = sorted(
         records.query(SelectionDoc, {"campaign_id": campaign_id}),
         key=lambda doc: (-1 if doc.iteration is None else doc.iteration, doc.key),
     )
-    wanted = [
-        (label_key(frame.structure_key, settings_key), frame, doc.iteration)
-        for doc in selections
-        for frame in doc.selected
-    ]
-    labels = {
-        label.key: label
-        for label in records.query(LabelDoc, {"key": {"$in": [key for key, _, _ in wanted]}})
-    }
-    entries = [
-        Entry(labels[key], frame, iteration) for key, frame, iteration in wanted if key in labels
-    ]
+    wanted: dict[str, tuple[SelectedFrame, int | None]] = {}
+    for doc in selections:
+        if before is not None and doc.iteration is not None and doc.iteration >= before:
+            continue
+        for frame in doc.selected:
+            key = label_key(frame.structure_key, settings_key)
+            if key not in wanted or (wanted[key][0].role, frame.role) == ("holdout", "train"):
+                wanted[key] = (frame, doc.iteration)
+    labels = {label.key: label for label in records.query(LabelDoc, {"key": {"$in": list(wanted)}})}
+    entries = [Entry(labels[key], *asked) for key, asked in wanted.items() if key in labels]
     done = [entry for entry in entries if entry.label.status == "done"]
     return Dataset(
         train=tuple(entry for entry in done if entry.chosen.role == "train"),

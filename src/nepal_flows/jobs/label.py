@@ -60,7 +60,7 @@ class LabelMaker(StageMaker):
         Raises
         ------
         LabelError
-            If more labels failed than ``labels.max_failed_fraction`` allows.
+            If more labels failed, or were never made, than ``labels.max_failed_fraction`` allows.
         """
         records = Records.current()
         selection = records.load(SelectionDoc, selection_key)
@@ -163,11 +163,13 @@ class LabelMaker(StageMaker):
     def _checked(self, records: Records, keys: Sequence[str]) -> Batch:
         labels = [records.load(LabelDoc, key) for key in keys if records.find(LabelDoc, key)]
         failed = [label for label in labels if label.status != "done"]
-        share = len(failed) / max(1, len(labels))
-        if failed and share > self.campaign.labels.max_failed_fraction and len(failed) > 1:
+        n_lost = len(keys) - len(labels)  # a job that died leaves no document
+        n_failed = len(failed) + n_lost
+        if n_failed > 1 and n_failed > self.campaign.labels.max_failed_fraction * len(keys):
             reasons = sorted({label.reason or "unknown" for label in failed})
+            reasons = [f"the jobs of {n_lost} died"] * bool(n_lost) + reasons
             raise LabelError(
-                f"{len(failed)} of {len(labels)} labels failed, more than "
+                f"{n_failed} of {len(keys)} labels failed, more than "
                 f"`labels.max_failed_fraction` = {self.campaign.labels.max_failed_fraction:g} "
                 f"allows: {'; '.join(reasons[:3])}. Correct the cause and run again with "
                 "`--retry-failed`."

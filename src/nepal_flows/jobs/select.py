@@ -93,7 +93,7 @@ class SelectMaker(StageMaker):
         candidates = _frames(records, runs, "candidates")
         budget = max(0, self.campaign.budget.labels - dataset.n_labels)
         n_wanted = min(self.campaign.selection.labels_per_iteration, budget)
-        selection = self._selected(records, dataset, grader, candidates, n_wanted)
+        selection = self._selected(records, dataset, grader, candidates, state.iteration, n_wanted)
         chosen = [candidates[index] for index in selection.selected]
         audit = self._audit(records, state, dataset, runs, chosen, budget - len(chosen))
         selected = [
@@ -126,12 +126,15 @@ class SelectMaker(StageMaker):
         dataset: Dataset,
         grader: Grader,
         candidates: Sequence[Found],
+        iteration: int,
         n_wanted: int,
     ) -> Selection:
         section = self.campaign.selection
-        held_out = [
+        # made in this iteration by a selection that a change of the campaign file replaced
+        late = [entry for entry in dataset.train if entry.iteration == iteration]
+        known = [
             unpack_frames(records.blobs.get(entry.label.frame)).structures[0]
-            for entry in (*dataset.holdout, *dataset.quarantined)
+            for entry in (*dataset.holdout, *dataset.quarantined, *late)
         ]
         return select_frames(
             grader.active_set,
@@ -140,7 +143,7 @@ class SelectMaker(StageMaker):
             budget=n_wanted,
             threshold=section.threshold,
             ceiling=self.campaign.exploration.candidate_ceiling,
-            also_labelled=[projection_factors(grader.model, s) for s in held_out],
+            also_labelled=[projection_factors(grader.model, s) for s in known],
             duplicate_tolerance=section.duplicate_tolerance,
             memory_limit_MB=self.campaign.resources.memory_limit_MB,
             n_threads=self.campaign.resources.workers,

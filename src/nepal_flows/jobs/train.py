@@ -70,7 +70,9 @@ class TrainMaker(StageMaker):
             If no label can be trained on, or the training diverges.
         """
         records = Records.current()
-        dataset = campaign_dataset(records, state.campaign_id, self.campaign)
+        dataset = campaign_dataset(
+            records, state.campaign_id, self.campaign, before=state.iteration
+        )
         _require_labels(dataset)
         previous = (
             records.load(TrainingDoc, state.previous_model_key)
@@ -86,9 +88,11 @@ class TrainMaker(StageMaker):
         return records.put(self._trained(records, state, dataset, previous, fit, key))
 
     def _key(self, dataset: Dataset, fit: Fit) -> str:
+        settings = dataclasses.asdict(fit.settings)
+        del settings["memory_limit_MB"]  # of the machine, as threads are
         asked = {
             "nep_in": format_nep_in(nep_input_of(self.campaign)),
-            "settings": dataclasses.asdict(fit.settings),
+            "settings": settings,
             "reference_energies": self.campaign.training.reference_energies,
         }
         return model_key(
