@@ -1,4 +1,4 @@
-"""A campaign with easy criteria reaches its certificate, and delivers exactly the certified model."""
+"""A campaign with easy criteria reaches its certificate and delivers the certified model."""
 
 import pytest
 
