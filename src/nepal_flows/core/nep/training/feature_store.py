@@ -11,6 +11,7 @@ from nepal_flows.core.nep.training.layout import sizes_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.typing import IntArray
 
+_SMALL_SET = 10_000  # atoms, whose features are made to see how large they are
 _N_SAMPLED = 8
 _SAVED_SHARE = 0.25  # of the memory limit, for what one pass saves for the next
 
@@ -71,13 +72,16 @@ class FeatureStore:
         self._dtype = dtype
         self.n_atoms = np.array([structure.n_atoms for structure in structures], dtype=np.int64)
         self.max_neighbours = (0, 0)
-        sample = self._built(structures[:: max(1, len(structures) // _N_SAMPLED)])
+        step = -(-len(structures) // _N_SAMPLED) if self.n_atoms.sum() > _SMALL_SET else 1
+        features = self._built(structures[::step])
         limit = memory_limit_MB * 1e6
-        per_atom = sample.n_bytes / sample.n_atoms
+        per_atom = features.n_bytes / features.n_atoms
         self.is_kept = per_atom * self.n_atoms.sum() <= limit
-        self._kept = self._built(structures) if self.is_kept else None
+        if self.is_kept and step > 1:
+            features = self._built(structures)
+        self._kept = features if self.is_kept else None
         self._piece_atoms = int(
-            _SAVED_SHARE * limit / (self._saved_bytes(sample) + (0 if self.is_kept else per_atom))
+            _SAVED_SHARE * limit / (self._saved_bytes(features) + (0 if self.is_kept else per_atom))
         )
 
     def pieces(self, selected: IntArray) -> Iterator[Piece]:

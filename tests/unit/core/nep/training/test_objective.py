@@ -123,6 +123,29 @@ def test_gradient_is_that_of_central_differences(
         )
 
 
+def test_lonely_atoms_count_with_their_energy_alone(
+    random_model: Callable[..., NepModel], random_structure: Callable[..., Structure]
+) -> None:
+    model = random_model()
+    alone = Structure(np.array([29]), np.zeros((1, 3)), 20.0 * np.eye(3), (False, False, False))
+    apart = Structure(np.array([29, 29]), np.diag([0.0, 9.0, 0.0])[:2], 20.0 * np.eye(3))
+    data = [LabelledStructure(s, 1.0, np.zeros((s.n_atoms, 3))) for s in (alone, apart)]
+    data += random_frames(model.architecture, random_structure)[:1]
+    function = objective(data, model)
+    parameters = model.parameters()
+    terms, gradient = function.gradient(parameters)
+    direction = np.random.default_rng(3).normal(size=len(parameters))
+    difference = (
+        function.evaluate(parameters + 1e-5 * direction).total
+        - function.evaluate(parameters - 1e-5 * direction).total
+    ) / 2e-5
+    assert gradient @ direction == pytest.approx(difference, rel=1e-7)
+    only = objective(data[:2], model)
+    assert only.evaluate(parameters).force == 0.0
+    assert np.isfinite(only.gradient(parameters)[1]).all()
+    assert terms.force > 0.0
+
+
 def test_gradient_knows_every_weight(
     random_model: Callable[..., NepModel], random_structure: Callable[..., Structure]
 ) -> None:
