@@ -1,5 +1,6 @@
 """A campaign small enough to be run many times: copper, EMT, eight atoms, five neurons."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from ase.build import bulk
 from ase.io import write
 
 from nepal_flows.engines.kernel_cache import use_kernel_cache
+from nepal_flows.engines.worker import ONE_THREAD
 
+os.environ.update(ONE_THREAD)
 use_kernel_cache()
 
 SMALL: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """The application: its commands, and what happens to errors."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -51,9 +52,20 @@ def _options(
     Single steps on your own files: nepal train, predict, active-set, grade, select.
     """
     _shown["traceback"] = debug
+    _prepare_numerics()
+
+
+def _prepare_numerics() -> None:
+    """Say where kernels are cached, and keep linear algebra to one thread per call.
+
+    Our own threads work on blocks; beside them a library's idle threads only spin.
+    """
     from nepal_flows.engines.kernel_cache import use_kernel_cache
+    from nepal_flows.engines.worker import ONE_THREAD
     from nepal_flows.settings import read_settings
 
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
     use_kernel_cache(read_settings().numba_cache_directory)
 
 
