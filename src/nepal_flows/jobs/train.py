@@ -161,7 +161,8 @@ class TrainMaker(StageMaker):
             cost=watch.cost(),
         )
         error = document.training_errors.force_rmse_meV_per_A or 0.0
-        report_progress("train", 1, 1, f"{len(frames)} frames, {error:.1f} meV/Å on them")
+        note = f"round {state.iteration}: {len(frames)} frames, {error:.1f} meV/Å on them"
+        report_progress("train", 1, 1, note)
         return document
 
 
