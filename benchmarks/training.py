@@ -3,9 +3,8 @@
 Run ``python benchmarks/training.py [--data TRAIN.xyz --input nep.in] [--torchnep PYTHON]``.
 Without data, copper cells of 32 atoms are rattled, strained and labelled by ASE's EMT. Every fifth
 frame is held out. ``PYTHON`` is an interpreter with torchnep and torch; by default this one, if it
-has them. Everything runs on one thread. Our times are CPU times with everything from features to
-the last step in them; torchnep's are wall times of its training without the start of the
-interpreter, so run it on an idle machine. Both models are judged by the same code, in float64.
+has them. Everything runs on one thread; times are CPU times of the training, from reading or
+featurising to the last step. Both models are judged by the same code, in float64.
 """
 
 import argparse
@@ -49,10 +48,10 @@ import json, sys, time
 import torch
 torch.set_num_threads(1)
 from torchnep import train_nep
-start = time.perf_counter()
+start = time.process_time()
 train_nep("nep.in", "train.xyz", output_dir="out", valid_file="test.xyz", device="cpu",
           restart=False, print_interval=1000, run_seed=1)
-print("\\n" + json.dumps([time.perf_counter() - start, torch.__version__]))
+print("\\n" + json.dumps([time.process_time() - start, torch.__version__]))
 """
 
 
@@ -159,7 +158,7 @@ def peer_run(
     n_epochs: int,
     batch: int,
 ) -> tuple[float, str]:
-    """Train with torchnep; print its errors, return its wall seconds and torch's version."""
+    """Train with torchnep; print its errors, return its CPU seconds and torch's version."""
     references = fit_reference_energies(train, given.type)
     shifted = [
         [
