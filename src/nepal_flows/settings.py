@@ -8,7 +8,6 @@ this module reads nothing; ``read_settings`` does.
 
 import difflib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,10 +32,6 @@ def _n_usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _scratch() -> Path:
-    return Path(tempfile.gettempdir())
-
-
 def _cp2k_command() -> str:
     return os.environ.get("ATOMATE2_CP2K_CMD") or "cp2k.psmp"
 
@@ -58,23 +53,20 @@ class Settings(BaseSettings):
     n_workers: int = Field(
         default_factory=_n_usable_cores,
         ge=1,
-        description="Processes that label or explore side by side, one thread each.",
+        description="Processes that `nepal init` writes into a campaign file.",
     )
     n_threads: int = Field(
         default_factory=_n_usable_cores,
         ge=1,
-        description="Threads of the numerics of one process.",
+        description="Threads of `nepal train`, `predict`, `grade` and their like.",
     )
     memory_limit_MB: int = Field(
-        2000, ge=100, description="Memory that one step of the numerics may take."
+        2000, ge=100, description="Memory that `nepal active-set` and `nepal select` may take."
     )
     store: Literal["auto", "jobflow", "embedded"] = Field(
         "auto",
         description="Where documents go: jobflow.yaml where there is one and else the campaign's "
         "directory (auto), or always one of them.",
-    )
-    scratch_directory: Path = Field(
-        default_factory=_scratch, description="Where calculations write files while they run."
     )
     numba_cache_directory: Path | None = Field(
         None,

@@ -46,8 +46,8 @@ def test_unknown_key_in_the_file_is_refused_with_the_nearest(file):
 
 
 def test_unknown_variable_is_refused_with_the_nearest(file, monkeypatch):
-    monkeypatch.setenv("NEPAL_SCRATCH_DIR", "/tmp")
-    with pytest.raises(SettingsError, match=r"`NEPAL_SCRATCH_DIR`.*`NEPAL_SCRATCH_DIRECTORY`"):
+    monkeypatch.setenv("NEPAL_PSEUDO_DIR", "/tmp")
+    with pytest.raises(SettingsError, match=r"`NEPAL_PSEUDO_DIR`.*`NEPAL_PSEUDO_DIRECTORY`"):
         read_settings()
 
 

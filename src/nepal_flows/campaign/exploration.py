@@ -172,11 +172,6 @@ class Condition(Section):
         """Steps of one run."""
         return sum(stage.steps for stage in self.stages)
 
-    @property
-    def hottest_K(self) -> float:
-        """Highest temperature of the protocol."""
-        return max(max(stage.temperatures_K) for stage in self.stages)
-
 
 class GateSection(Section):
     """The physics gate: what ends a run and bars a frame from being labelled."""

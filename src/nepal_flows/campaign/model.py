@@ -26,9 +26,6 @@ from nepal_flows.campaign.section import (
     structure_index,
 )
 
-CAMPAIGN_VERSION = 1
-"""Version of the campaign file that this package writes."""
-
 
 class StructureFile(Section):
     """A file with one starting structure."""
@@ -205,7 +202,6 @@ class ResourcesSection(Section):
     """What this machine lends."""
 
     workers: PositiveInt = Field(2, description="Processes side by side, for runs and labels.")
-    threads_per_worker: PositiveInt = Field(1, description="Threads of each.")
     memory_limit_MB: PositiveInt = Field(
         4000, ge=500, description="Memory that training and active sets may use, MB."
     )
@@ -290,7 +286,6 @@ class Campaign(Section):
 
 
 __all__ = [
-    "CAMPAIGN_VERSION",
     "ActiveSetSection",
     "BudgetSection",
     "Campaign",

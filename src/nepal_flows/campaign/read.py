@@ -38,6 +38,11 @@ class LoadedCampaign:
     campaign: Campaign
     structures: tuple[Structure, ...]
 
+    @property
+    def directory(self) -> Path:
+        """The campaign's folder: beside its file, named after it."""
+        return self.path.absolute().parent / self.campaign.name
+
 
 def read_campaign(path: str | Path) -> Campaign:
     """Return the campaign that a file asks for, complete with defaults and elements.

@@ -52,6 +52,7 @@ def init(
 ) -> None:
     """Write a commented campaign file for these structures."""
     from nepal_flows.campaign.init import init_campaign
+    from nepal_flows.settings import read_settings
 
     choices = init_campaign(
         [*structure, *(more or [])],
@@ -61,6 +62,7 @@ def init(
         pseudo_dir=pseudo_dir,
         mixes=alloy,
         max_temperature=max_temperature,
+        workers=read_settings().n_workers,
         overwrite=overwrite,
     )
     if as_json:
@@ -140,9 +142,9 @@ def run(
     if missing is not None:
         raise LabelError(missing)
     from nepal_flows.cli.report_output import finished_content, finished_lines
-    from nepal_flows.flows.local import campaign_directory, run_campaign
+    from nepal_flows.flows.local import run_campaign
 
-    folder = directory or campaign_directory(loaded)
+    folder = directory or loaded.directory
     warnings.filterwarnings("ignore", category=FutureWarning, module="jobflow")
     with log_to_file(folder / "run.log"), CampaignProgress(quiet=quiet) as listener:
         result = run_campaign(

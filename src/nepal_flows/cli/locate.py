@@ -101,7 +101,7 @@ def opened_campaign(path: Path, directory: Path | None) -> Iterator[Opened]:
         If another process runs the campaign.
     """
     loaded = load_campaign(path)
-    folder = directory or loaded.path.absolute().parent / loaded.campaign.name
+    folder = directory or loaded.directory
     folder.mkdir(parents=True, exist_ok=True)
     with CampaignLock(folder):
         store = job_store_from_settings(folder / STORE, kind=read_settings().store)
@@ -122,9 +122,8 @@ def _directory(target: Path | None) -> tuple[Path, str]:
         return _only_one_here()
     if target.is_dir():
         return target.resolve(), target.resolve().name
-    loaded: LoadedCampaign = load_campaign(target)
-    name = loaded.campaign.name
-    return loaded.path.absolute().parent / name, name
+    loaded = load_campaign(target)
+    return loaded.directory, loaded.campaign.name
 
 
 def _only_one_here() -> tuple[Path, str]:

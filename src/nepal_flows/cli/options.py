@@ -30,4 +30,18 @@ def threads(given: int | None) -> int:
     return read_settings().n_threads
 
 
-__all__ = ["CampaignArgument", "JsonOption", "QuietOption", "ThreadsOption", "threads"]
+def memory_limit_MB() -> int:
+    """Return the memory that one step may take, as the site's settings say."""
+    from nepal_flows.settings import read_settings
+
+    return read_settings().memory_limit_MB
+
+
+__all__ = [
+    "CampaignArgument",
+    "JsonOption",
+    "QuietOption",
+    "ThreadsOption",
+    "memory_limit_MB",
+    "threads",
+]

@@ -5,7 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from nepal_flows.cli.options import JsonOption, QuietOption, ThreadsOption, threads
+from nepal_flows.cli.options import (
+    JsonOption,
+    QuietOption,
+    ThreadsOption,
+    memory_limit_MB,
+    threads,
+)
 from nepal_flows.cli.output import note, print_json, print_lines, table
 from nepal_flows.cli.progress import counter
 
@@ -57,7 +63,7 @@ def train(
         int | None, typer.Option("--steps", min=0, help="Adam steps; by default 2000.")
     ] = None,
     lbfgs_steps: Annotated[
-        int | None, typer.Option("--lbfgs-steps", min=0, help="L-BFGS steps; by default 100.")
+        int | None, typer.Option("--lbfgs-steps", min=0, help="L-BFGS steps; by default none.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed.")] = 0,
     n_threads: ThreadsOption = None,
@@ -197,6 +203,7 @@ def active_set(
             out,
             variant=variant,
             rcond=rcond,
+            memory_limit_MB=memory_limit_MB(),
             n_threads=threads(n_threads),
             progress=progress,
         )
@@ -326,6 +333,7 @@ def select(
             threshold=threshold,
             ceiling=ceiling,
             variant=variant,
+            memory_limit_MB=memory_limit_MB(),
             n_threads=threads(n_threads),
             progress=progress,
         )

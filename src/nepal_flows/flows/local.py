@@ -97,7 +97,7 @@ def run_campaign(
     from jobflow import run_locally  # noqa: PLC0415 - half a second
 
     loaded = with_validation_seed(load_campaign(path), validation_seed)
-    folder = Path(directory) if directory else campaign_directory(loaded)
+    folder = Path(directory) if directory else loaded.directory
     folder.mkdir(parents=True, exist_ok=True)
     with CampaignLock(folder):
         job_store = job_store_from_settings(folder / "store", kind=read_settings().store)
@@ -156,11 +156,6 @@ def last_iteration(records: Records, campaign_id: str) -> IterationDoc | None:
     return next(records.query(IterationDoc, criteria, sort={"iteration": -1}, limit=1), None)
 
 
-def campaign_directory(loaded: LoadedCampaign) -> Path:
-    """Return the folder of a campaign: beside its file, named after it."""
-    return loaded.path.absolute().parent / loaded.campaign.name
-
-
 def with_validation_seed(loaded: LoadedCampaign, seed: int | None) -> LoadedCampaign:
     """Return the campaign with another seed for the teacher's trajectories.
 
@@ -215,7 +210,6 @@ def _silent(_: Any) -> None:
 __all__ = [
     "CampaignRun",
     "approve_waiting",
-    "campaign_directory",
     "campaign_flow",
     "last_iteration",
     "remaining_flow",

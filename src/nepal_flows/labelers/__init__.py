@@ -11,7 +11,7 @@ from nepal_flows.labelers.cp2k import Cp2kLabeler
 from nepal_flows.labelers.espresso import EspressoLabeler
 from nepal_flows.labelers.gates import LabelGate, gated_label
 from nepal_flows.labelers.kpoints import KPointRule
-from nepal_flows.labelers.label import LabelOutcome, failed_fraction, label_structures
+from nepal_flows.labelers.label import LabelOutcome, label_structures
 from nepal_flows.labelers.protocol import Labeler, RawLabel, Rung, UnconvergedLabelError
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ __all__ = [
     "UnconvergedLabelError",
     "build_gate",
     "build_labeler",
-    "failed_fraction",
     "gated_label",
     "label_document",
     "label_structures",

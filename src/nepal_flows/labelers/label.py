@@ -3,7 +3,7 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,9 +197,4 @@ def _outcome(item: _Pending, answer: _Answer) -> LabelOutcome:
     )
 
 
-def failed_fraction(outcomes: Sequence[LabelOutcome]) -> float:
-    """Return the share of labels that failed, 0 when there are none."""
-    return sum(outcome.label is None for outcome in outcomes) / max(len(outcomes), 1)
-
-
-__all__ = ["LabelOutcome", "attempt_label", "failed_fraction", "label_structures"]
+__all__ = ["LabelOutcome", "attempt_label", "label_structures"]
