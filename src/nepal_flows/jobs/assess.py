@@ -108,34 +108,11 @@ class AssessMaker(StageMaker):
         this_round = round_record(
             state.phase, runs, grader.coverage, training, seen.by_condition, holdout, len(new)
         )
-        earlier = [
-            stored_round(document)
-            for document in records.query(
-                IterationDoc, {"campaign_id": state.campaign_id}, sort={"iteration": 1}
-            )
-            if (document.iteration or 0) < state.iteration
-        ]
-        earlier = _on_the_same_frames(records, state, dataset, earlier)
+        earlier = _earlier_rounds(records, state, dataset)
         judgement = judge_campaign([*earlier, this_round], rules_of(self.campaign))
         verdicts = condition_verdicts(
             runs, judgement.conditions, seen.by_condition, training.training_errors_by_condition
         )
-        calibration = _calibration(table)
-        certificate = None
-        if judgement.next_step == "converged":
-            certificate = Certificate(
-                model_sha256=training.model_sha256,
-                gamma_low=self.campaign.exploration.gamma_low,
-                conditions=verdicts,
-                coverage=grader.coverage,
-                calibration=calibration,
-                training_errors=training.training_errors,
-                holdout_errors=holdout,
-                largest_error_called_safe_meV_per_A=(
-                    calibration.largest_error_called_safe_meV_per_A if calibration else None
-                ),
-                not_covered=list(NOT_COVERED),
-            )
         costs = _costs(records, training, grader, runs, selection, labels, watch.cost())
         before = _core_hours_before(records, state)
         document = IterationDoc(
@@ -159,17 +136,19 @@ class AssessMaker(StageMaker):
             training_errors=training.training_errors,
             new_label_errors=seen.all,
             holdout_errors=holdout,
-            calibration=calibration,
+            calibration=_calibration(table),
             checks=judgement.checks,
             reasons=list(judgement.reasons),
             is_clean=judgement.is_clean,
             n_clean_rounds=judgement.n_clean_rounds,
             is_ready_for_confirmation=judgement.next_step == "confirm",
             is_stalled=judgement.next_step == "stalled",
-            certificate=certificate,
             costs=costs,
             core_hours_total=before + total_cost(list(costs.values())).cpu_s / 3600.0,
         )
+        if judgement.next_step == "converged":
+            certificate = _certificate(document, self.campaign.exploration.gamma_low)
+            document = document.model_copy(update={"certificate": certificate})
         report_progress("assess", 1, 1, _note(document))
         return records.put(document)
 
@@ -233,19 +212,41 @@ def _holdout_errors(records: Records, training: TrainingDoc, dataset: Dataset) -
     return errors_of(model, frames, training.reference_energies_eV)
 
 
-def _on_the_same_frames(
-    records: Records, state: CampaignState, dataset: Dataset, earlier: list[RoundRecord]
-) -> list[RoundRecord]:
+def _earlier_rounds(records: Records, state: CampaignState, dataset: Dataset) -> list[RoundRecord]:
     """Return the earlier rounds, the last with its model's error on today's hold-out frames.
 
     The hold-out grows; only on the same frames do two errors tell what has changed.
     """
+    criteria = {"campaign_id": state.campaign_id}
+    earlier = [
+        stored_round(document)
+        for document in records.query(IterationDoc, criteria, sort={"iteration": 1})
+        if document.iteration_number < state.iteration
+    ]
     if not earlier or state.previous_model_key is None or earlier[-1].holdout_error is None:
         return earlier
     previous = records.load(TrainingDoc, state.previous_model_key)
     errors = _holdout_errors(records, previous, dataset)
     now = None if errors is None else force_error(errors)
     return [*earlier[:-1], dataclasses.replace(earlier[-1], holdout_error=now)]
+
+
+def _certificate(document: IterationDoc, gamma_low: float) -> Certificate:
+    """Return the certificate of a clean confirmation."""
+    calibration = document.calibration
+    return Certificate(
+        model_sha256=document.model_sha256,
+        gamma_low=gamma_low,
+        conditions=document.conditions,
+        coverage=document.coverage,
+        calibration=calibration,
+        training_errors=document.training_errors,
+        holdout_errors=document.holdout_errors,
+        largest_error_called_safe_meV_per_A=(
+            None if calibration is None else calibration.largest_error_called_safe_meV_per_A
+        ),
+        not_covered=list(NOT_COVERED),
+    )
 
 
 def _calibration(table: GradeErrorTable | None) -> Calibration | None:
