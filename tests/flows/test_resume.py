@@ -78,6 +78,16 @@ def test_kills_at_every_stage_leave_the_campaign_bitwise_as_it_would_have_been(
     assert contents(campaign) == expected
 
 
+def test_labels_of_a_killed_iteration_do_not_change_its_model(
+    undisturbed, tmp_path, write_campaign
+):
+    expected, _ = undisturbed
+    campaign = write_campaign(tmp_path)
+    assert run(campaign, "select").returncode == -9
+    assert run(campaign).returncode == 0
+    assert contents(campaign) == expected
+
+
 @pytest.mark.slow
 def test_kills_at_random_moments_lose_and_repeat_nothing(undisturbed, tmp_path, write_campaign):
     expected, _ = undisturbed
