@@ -8,7 +8,7 @@ from typing import Any
 from nepal_flows.cli.locate import Located
 from nepal_flows.core.elements import atomic_number
 from nepal_flows.errors import InputError
-from nepal_flows.records import label_key
+from nepal_flows.records import ChosenLabel, chosen_labels
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
@@ -16,7 +16,6 @@ from nepal_flows.schemas import (
     ExplorationDoc,
     IterationDoc,
     LabelDoc,
-    SelectedFrame,
     SelectionDoc,
     TrainingDoc,
     ValidationDoc,
@@ -45,25 +44,6 @@ _STAGES: tuple[tuple[str, type[Document]], ...] = (
     ("label", LabelDoc),
     ("validate", ValidationDoc),
 )
-
-
-@dataclass(frozen=True)
-class ChosenLabel:
-    """A label, and why the campaign asked for it.
-
-    Attributes
-    ----------
-    label
-        As stored.
-    frame
-        As chosen.
-    iteration
-        Which iteration chose it; None for seeds and imports.
-    """
-
-    label: LabelDoc
-    frame: SelectedFrame
-    iteration: int | None
 
 
 @dataclass(frozen=True)
@@ -122,24 +102,8 @@ class LabelFilter:
 
 def campaign_labels(located: Located) -> list[ChosenLabel]:
     """Return the labels of a campaign in the order of choice, those that others made too."""
-    records, campaign = located.records, located.campaign
-    selections = sorted(
-        records.query(SelectionDoc, {"campaign_id": campaign.key}),
-        key=lambda doc: (-1 if doc.iteration is None else doc.iteration, doc.key),
-    )
-    settings = str(campaign.fixed["labels"])
-    wanted = [
-        (label_key(frame.structure_key, settings), frame, doc.iteration)
-        for doc in selections
-        for frame in doc.selected
-    ]
-    found = records.query(LabelDoc, {"key": {"$in": [key for key, _, _ in wanted]}})
-    labels = {label.key: label for label in found}
-    return [
-        ChosenLabel(labels[key], frame, iteration)
-        for key, frame, iteration in wanted
-        if key in labels
-    ]
+    campaign = located.campaign
+    return chosen_labels(located.records, campaign.key, str(campaign.fixed["labels"]))
 
 
 def label_rows(located: Located, wanted: LabelFilter, *, limit: int = 0) -> list[dict[str, Any]]:

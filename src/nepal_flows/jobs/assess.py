@@ -15,13 +15,13 @@ from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
-from nepal_flows.jobs.dataset import Dataset, Entry, campaign_dataset, labelled_frames
+from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames
 from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.rounds import condition_verdicts, force_error, round_record, stored_round
 from nepal_flows.jobs.stage import STAGE, StageMaker
 from nepal_flows.jobs.timing import Stopwatch, total_cost
-from nepal_flows.records import Records
+from nepal_flows.records import ChosenLabel, Records
 from nepal_flows.schemas import (
     ActiveSetDoc,
     Batch,
@@ -167,17 +167,17 @@ def rules_of(campaign: Campaign) -> ConvergenceRules:
     )
 
 
-def _is_new(entry: Entry, state: CampaignState) -> bool:
+def _is_new(entry: ChosenLabel, state: CampaignState) -> bool:
     return entry.iteration == state.iteration
 
 
-def _seen(records: Records, training: TrainingDoc, entries: Sequence[Entry]) -> Seen:
+def _seen(records: Records, training: TrainingDoc, entries: Sequence[ChosenLabel]) -> Seen:
     if not entries:
         return Seen(None, {})
     model = read_nep_txt(records.blobs.get(training.model).decode())
     frames = labelled_frames(records, tuple(entries))
     references = training.reference_energies_eV
-    conditions = [entry.chosen.condition for entry in entries]
+    conditions = [entry.frame.condition for entry in entries]
     return Seen(
         all=errors_of(model, frames, references),
         by_condition=errors_by_condition(model, frames, conditions, references),
@@ -188,7 +188,7 @@ def _grades_and_errors(
     records: Records,
     training: TrainingDoc,
     grader: ActiveSetDoc,
-    entries: Sequence[Entry],
+    entries: Sequence[ChosenLabel],
     gamma_low: float,
 ) -> GradeErrorTable | None:
     """Return grade against true error of the atoms of frames that the model has not seen."""

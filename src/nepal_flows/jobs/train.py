@@ -133,7 +133,7 @@ class TrainMaker(StageMaker):
         text = format_nep_txt(result.model)
         model = read_nep_txt(text)
         references = result.reference_energies
-        conditions = [entry.chosen.condition for entry in dataset.train]
+        conditions = [entry.frame.condition for entry in dataset.train]
         n_known = 0 if previous is None else previous.n_structures
         document = TrainingDoc(
             key=key,

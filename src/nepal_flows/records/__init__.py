@@ -2,6 +2,7 @@
 
 from nepal_flows.records.blob_directory import BlobDirectory
 from nepal_flows.records.blobs import Blobs
+from nepal_flows.records.chosen import ChosenLabel, chosen_labels
 from nepal_flows.records.keys import (
     dataset_key,
     derived_key,
@@ -21,8 +22,10 @@ __all__ = [
     "BlobDirectory",
     "Blobs",
     "CampaignLock",
+    "ChosenLabel",
     "Records",
     "SqliteStore",
+    "chosen_labels",
     "dataset_key",
     "derived_key",
     "derived_seed",

@@ -20,14 +20,13 @@ from nepal_flows.io.extxyz import InfoValue, write_extxyz
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.io.nep_outputs import write_parity_tables
 from nepal_flows.io.nep_txt import read_nep_txt
-from nepal_flows.records import Records
+from nepal_flows.records import Records, chosen_labels
 from nepal_flows.report.data_card import data_card
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
     IterationDoc,
     LabelDoc,
-    SelectionDoc,
     TrainingDoc,
 )
 
@@ -84,13 +83,14 @@ def write_bundle(records: Records, campaign_id: str, directory: str | Path) -> B
     (folder / "loss.out").write_bytes(records.blobs.get(training.history))
     (folder / "reference_energies.json").write_text(json.dumps(references, indent=1) + "\n")
     write_asi(unpack_active_set(records.blobs.get(grader.active_set)), folder / "active_set.asi")
-    labels = _labels(records, campaign_id)
+    chosen = chosen_labels(records, campaign_id, str(campaign.fixed["labels"]))
+    labels = [(item.label, item.frame.role) for item in chosen if item.label.status == "done"]
     counts = {}
     for name, role in (("train", "train"), ("test", "holdout")):
-        chosen = [label for label, wanted in labels if wanted == role]
-        frames = [unpack_frames(records.blobs.get(label.frame)).labelled[0] for label in chosen]
+        own = [label for label, wanted in labels if wanted == role]
+        frames = [unpack_frames(records.blobs.get(label.frame)).labelled[0] for label in own]
         relative = [_relative(frame, references) for frame in frames]
-        info = [_info(label, frame) for label, frame in zip(chosen, frames, strict=True)]
+        info = [_info(label, frame) for label, frame in zip(own, frames, strict=True)]
         write_extxyz(relative, folder / f"{name}.xyz", info=info)
         if relative:
             predictions = predict_many(model, [frame.structure for frame in relative])
@@ -128,21 +128,6 @@ def _delivered(records: Records, campaign: CampaignDoc) -> tuple[TrainingDoc, Ac
     return records.load(TrainingDoc, last.model_key), records.load(
         ActiveSetDoc, last.active_set_key
     )
-
-
-def _labels(records: Records, campaign_id: str) -> list[tuple[LabelDoc, str]]:
-    """Return the usable labels of a campaign with the role it gave them, in order of choice."""
-    criteria = {"campaign_id": campaign_id}
-    selections = sorted(
-        records.query(SelectionDoc, criteria),
-        key=lambda doc: (-1 if doc.iteration is None else doc.iteration, doc.key),
-    )
-    by_structure: dict[str, LabelDoc] = {}
-    wanted = [(frame.structure_key, frame.role) for doc in selections for frame in doc.selected]
-    keys = [structure for structure, _ in wanted]
-    for label in records.query(LabelDoc, {"structure_key": {"$in": keys}, "status": "done"}):
-        by_structure[label.structure_key] = label
-    return [(by_structure[key], role) for key, role in wanted if key in by_structure]
 
 
 def _relative(frame: LabelledStructure, references: dict[str, float]) -> LabelledStructure:

@@ -1,0 +1,65 @@
+"""Which labels a campaign asked for: its selections, joined with what was labelled."""
+
+from dataclasses import dataclass
+
+from nepal_flows.records.keys import label_key
+from nepal_flows.records.records import Records
+from nepal_flows.schemas import LabelDoc, SelectedFrame, SelectionDoc
+
+
+@dataclass(frozen=True)
+class ChosenLabel:
+    """A label, and why a campaign asked for it.
+
+    Attributes
+    ----------
+    label
+        As stored; another campaign may have made it.
+    frame
+        As chosen.
+    iteration
+        Iteration that asked for it; None for seeds and imports.
+    """
+
+    label: LabelDoc
+    frame: SelectedFrame
+    iteration: int | None
+
+
+def chosen_labels(
+    records: Records, campaign_id: str, settings: str, *, before: int | None = None
+) -> list[ChosenLabel]:
+    """Return the labels of a campaign in the order in which they were chosen, each once.
+
+    A frame whose label is not there yet is passed over: it is in flight. A frame that was asked
+    for twice, because the campaign file changed between, is trained on if either asked for that:
+    it must not be held out too.
+
+    Parameters
+    ----------
+    records, campaign_id
+        Where, and of which campaign.
+    settings
+        Key of the physics of its labels.
+    before
+        Only what iterations before this one asked for: what its model may know, whether or not
+        the iteration was interrupted while its own frames were labelled. None for all.
+    """
+    selections = sorted(
+        records.query(SelectionDoc, {"campaign_id": campaign_id}),
+        key=lambda doc: (-1 if doc.iteration is None else doc.iteration, doc.key),
+    )
+    wanted: dict[str, tuple[SelectedFrame, int | None]] = {}
+    for doc in selections:
+        if before is not None and doc.iteration is not None and doc.iteration >= before:
+            continue
+        for frame in doc.selected:
+            key = label_key(frame.structure_key, settings)
+            if key not in wanted or (wanted[key][0].role, frame.role) == ("holdout", "train"):
+                wanted[key] = (frame, doc.iteration)
+    found = records.query(LabelDoc, {"key": {"$in": list(wanted)}})
+    labels = {label.key: label for label in found}
+    return [ChosenLabel(labels[key], *asked) for key, asked in wanted.items() if key in labels]
+
+
+__all__ = ["ChosenLabel", "chosen_labels"]
