@@ -119,7 +119,11 @@ def _parsed(path: Path) -> tuple[Any, dict[Location, int]]:
             "`nepal init --structure POSCAR` for one to start from."
         )
     lines: dict[Location, int] = {}
-    for location, line in _lines(node, ()):
+    try:
+        located = list(_lines(node, ()))
+    except RecursionError as error:
+        raise CampaignError(f"`{path}` holds an anchor that contains itself.") from error
+    for location, line in located:
         if location in lines:
             raise CampaignError(
                 f"`{path}`, line {line}: `{_dotted(location)}` is given twice "

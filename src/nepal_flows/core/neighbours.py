@@ -73,7 +73,8 @@ def neighbour_list(structure: Structure, cutoff: float) -> NeighbourList:
     Raises
     ------
     StructureError
-        If the cutoff is not a positive number.
+        If the cutoff is not a positive number, or so long for the cell, or the cell so skewed,
+        that millions of periodic images would have to be looked through.
     """
     if not 0.0 < cutoff < math.inf:
         raise StructureError(f"`cutoff` is {cutoff}; give a positive number in Å.")
@@ -443,7 +444,15 @@ def _list_of_scattered_atoms(structure: Structure, pbc: AnyArray, cutoff: float)
     translations = np.floor(structure.positions @ np.linalg.inv(structure.cell))
     translations[:, ~pbc] = 0.0
     wrapped = structure.positions - translations @ structure.cell
-    offsets, indices, shift_index, shifts = build_neighbours(wrapped, structure.cell, pbc, cutoff)
+    try:
+        arrays = build_neighbours(wrapped, structure.cell, pbc, cutoff)
+    except ValueError as error:
+        raise StructureError(
+            f"Within {cutoff:g} Å there are too many periodic images of the cell "
+            f"{structure.cell.tolist()}. Give the reduced cell of this lattice "
+            "(`ase.build.niggli_reduce`), or a shorter cutoff."
+        ) from error
+    offsets, indices, shift_index, shifts = arrays
     home = translations.astype(np.int64)
     central = np.repeat(np.arange(structure.n_atoms), np.diff(offsets))
     totals = shifts[shift_index] - home[indices] + home[central]

@@ -7,6 +7,7 @@ Tables keep the order of the frames.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import tempfile
@@ -24,7 +25,7 @@ from nepal_flows.core.nep.training import (
     train_model,
 )
 from nepal_flows.core.structure import LabelledStructure
-from nepal_flows.errors import EngineError, NepInputError
+from nepal_flows.errors import EngineError, InputError, NepInputError, StoreUnavailableError
 from nepal_flows.io.nep_in import NepInput, read_nep_in
 from nepal_flows.io.nep_outputs import write_loss, write_parity_tables
 from nepal_flows.io.nep_txt import format_nep_txt, model_sha256, read_nep_txt
@@ -113,6 +114,8 @@ def run_native_training(
         If the training cannot start or diverges.
     EngineError
         If the folder cannot be written.
+    StoreUnavailableError
+        If its disk is full.
     """
     given = nep_input if isinstance(nep_input, NepInput) else read_nep_in(nep_input)
     if given.prediction:
@@ -124,6 +127,11 @@ def run_native_training(
     test = [] if test_frames is None else _frames(test_frames)
     for frame in (*train, *test):
         given.architecture.types_of(frame.structure.numbers)  # an unknown element ends it here
+    missing = sorted(set(given.architecture.elements) - set(reference_energies or ()))
+    if reference_energies is not None and missing:
+        raise InputError(
+            f"The reference energies lack {', '.join(missing)} of the nep.in. Name every element."
+        )
     initial = warm_start
     if initial is not None and not isinstance(initial, NepModel):
         initial = read_nep_txt(initial)
@@ -210,7 +218,8 @@ def _writing(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise EngineError(
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (StoreUnavailableError if is_full else EngineError)(
             f"The folder `{directory}` cannot be written ({error}). Give another folder, or make "
             "room."
         ) from error

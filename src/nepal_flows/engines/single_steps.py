@@ -214,8 +214,12 @@ def active_set_file(
     write_asi(active_set, out)
     master = out.with_suffix(MASTER_SUFFIX)
     partial = master.with_name(master.name + ".partial")
-    partial.write_bytes(pack_active_set(active_set))
-    partial.replace(master)
+    try:
+        partial.write_bytes(pack_active_set(active_set))
+        partial.replace(master)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     return active_set
 
 

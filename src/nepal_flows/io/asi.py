@@ -18,6 +18,7 @@ import numpy as np
 from nepal_flows.core.active_set import ActiveSet, ElementActiveSet
 from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.errors import ActiveSetError
+from nepal_flows.io.replacing import replaced_text
 from nepal_flows.typing import AnyArray, FloatArray
 
 MASTER_FORMAT = "nepal-active-set-1"
@@ -44,16 +45,13 @@ def write_asi(active_set: ActiveSet | Mapping[str, FloatArray], path: str | Path
     """
     inverses = _by_symbol(active_set)
     _check_inverses(inverses, "to be written")
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    with partial.open("w", encoding="ascii", newline="\n") as stream:
+    with replaced_text(path, encoding="ascii") as stream:
         for symbol, inverse in inverses.items():
             stream.write(f"{symbol} {inverse.shape[0]} {inverse.shape[1]}\n")
             values = inverse.ravel()
             for start in range(0, len(values), _VALUES_PER_WRITE):
                 some = values[start : start + _VALUES_PER_WRITE].tolist()
                 stream.write("%.17g\n" * len(some) % tuple(some))
-    partial.replace(target)
 
 
 def read_asi(path: str | Path) -> dict[str, FloatArray]:

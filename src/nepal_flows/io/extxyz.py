@@ -14,6 +14,7 @@ import numpy as np
 from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.errors import InputError
+from nepal_flows.io.replacing import replaced_text
 from nepal_flows.typing import AnyArray, FloatArray
 
 InfoValue: TypeAlias = bool | int | float | str | AnyArray
@@ -36,7 +37,7 @@ def write_extxyz(
     frames
         Structures, with labels or without.
     path
-        Where to write; an existing file is replaced.
+        Where to write; an existing file is replaced once the new one is complete.
     info
         Further values for the comment line, one mapping per frame.
     arrays
@@ -51,7 +52,7 @@ def write_extxyz(
         if extra is not None and len(extra) != len(frames):
             raise InputError(f"`{name}` has {len(extra)} entries for {len(frames)} frames.")
     path = Path(path)
-    with path.open("w", encoding="utf-8") as file:
+    with replaced_text(path) as file:
         for index, frame in enumerate(frames):
             file.write(
                 format_extxyz_frame(

@@ -49,7 +49,7 @@ def read_nep_txt(source: str | Path) -> NepModel:
         return _parse(source, "nep.txt")
     path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"The model file `{path}` cannot be read ({error}). Give the path of a nep.txt."
@@ -244,6 +244,11 @@ def _cutoffs(
             f"The `cutoff` line of `{lines.source}` has {len(values)} values, expected "
             f"{' or '.join(str(n) for n in sorted(set(allowed)))}: radial and angular cutoff (one "
             "pair, or one per element) and the two neighbour counts."
+        )
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"The `cutoff` line of `{lines.source}` holds {values.tolist()}, expected finite "
+            "numbers."
         )
     radial = tuple(float(value) for value in values[0:-2:2])
     angular = tuple(float(value) for value in values[1:-2:2])

@@ -11,12 +11,15 @@ from typing import Any
 
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.engines.pool import TaskResult, WorkerPool
-from nepal_flows.errors import LabelError
+from nepal_flows.errors import LabelError, StoreUnavailableError
 from nepal_flows.labelers.gates import LabelGate, gated_label
 from nepal_flows.labelers.protocol import Labeler, RawLabel, Rung, UnconvergedLabelError
 from nepal_flows.schemas import Attempt, Cost
 
 logger = logging.getLogger(__name__)
+
+_LEAST_FREE_BYTES = 1 << 16
+"""Below this the disk is full, and a label that fails says nothing about its structure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,9 @@ def label_structures(
     ------
     EngineError
         If no worker process can be started.
+    StoreUnavailableError
+        If the directory cannot be written, or its disk is full: the structures are not at fault,
+        so nothing is decided about them.
     """
     gate = gate or LabelGate(max_net_force=labeler.max_net_force)
     pending = [_Pending(index, structure) for index, structure in enumerate(structures)]
@@ -124,6 +130,7 @@ def label_structures(
             failed: list[_Pending] = []
             for result in pool.run(attempt_label, tasks, time_limit_s=time_limit_s):
                 item, answer = pending[result.index], _answer(result)
+                _require_disk(base, result, answer)
                 _add_attempt(item, rung, answer, result)
                 if answer.may_retry and number + 1 < len(rungs):
                     failed.append(item)
@@ -155,8 +162,16 @@ def attempt_label(
     """Try once to label a structure, in a directory of its own; runs in a worker.
 
     The directory is removed when the try succeeds.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the directory cannot be made.
     """
-    directory = Path(tempfile.mkdtemp(prefix=f"label-{labeler.name}-", dir=base))
+    try:
+        directory = Path(tempfile.mkdtemp(prefix=f"label-{labeler.name}-", dir=base))
+    except OSError as error:
+        raise StoreUnavailableError(_unusable(base, str(error))) from error
     try:
         raw = labeler.label(structure, directory, helpers=rung.changed)
         label = gated_label(structure, raw, gate)
@@ -164,6 +179,25 @@ def attempt_label(
         return _Answer(error=str(error), may_retry=isinstance(error, UnconvergedLabelError))
     shutil.rmtree(directory, ignore_errors=True)  # a label is not lost to a slow file system
     return _Answer(label=label, raw=raw)
+
+
+def _require_disk(base: str, result: TaskResult, answer: _Answer) -> None:
+    """Raise instead of blaming a structure for a disk that is full or cannot be written."""
+    if result.error_type == StoreUnavailableError.__name__:
+        raise StoreUnavailableError(str(result.error))
+    if answer.label is None and result.outcome != "timeout" and _is_full(base):
+        raise StoreUnavailableError(_unusable(base, f"no space left on device ({answer.error})"))
+
+
+def _is_full(base: str) -> bool:
+    return shutil.disk_usage(base).free < _LEAST_FREE_BYTES
+
+
+def _unusable(base: str, problem: str) -> str:
+    return (
+        f"Labels cannot be made in {base}: {problem}. Free some space there, or make it writable, "
+        "then run the same command again: it continues."
+    )
 
 
 def _answer(result: TaskResult) -> _Answer:

@@ -130,6 +130,11 @@ def test_binary_file_is_refused(tmp_path):
     assert "campaign.yaml" in refusal(path)
 
 
+def test_anchor_that_contains_itself_is_refused(tmp_path):
+    (tmp_path / "campaign.yaml").write_text("a: &x {b: *x}")
+    assert "contains itself" in refusal(tmp_path / "campaign.yaml")
+
+
 def test_missing_file_names_the_command_that_writes_one(tmp_path):
     assert "nepal init" in refusal(tmp_path / "nowhere.yaml")
 

@@ -1,6 +1,8 @@
 """Single steps on the user's own files: results agree with the library, bad input is refused."""
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from ase.io import read, write
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.potential import predict
 from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.engines import native_training
 from nepal_flows.engines.single_steps import active_set_file, grade_file, predict_file, threaded
 from nepal_flows.io.asi import read_asi, unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
@@ -216,12 +219,19 @@ def test_nan_in_a_structure_is_refused(files, nepal):
     assert "NaN" in err
 
 
-@pytest.mark.parametrize("content", ["not json", "[1]", '{"Cu": "x"}', '{"Au": 1.0}'])
-def test_unusable_reference_energies_are_refused(files, nepal, content):
+@pytest.mark.parametrize(
+    "content", ["not json", "[1]", '{"Cu": "x"}', '{"Au": 1.0}', '{"Cu": NaN}']
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "nep.txt", "bare.xyz", "--out", "p.xyz"],
+        ["train", "train.xyz", "--input", "nep.in", "--out", "fit", "--steps", "2"],
+    ],
+)
+def test_unusable_reference_energies_are_refused(files, nepal, command, content):
     (files / "e.json").write_text(content)
-    code, _, err = nepal(
-        "predict", "nep.txt", "bare.xyz", "--out", "p.xyz", "--reference-energies", "e.json"
-    )
+    code, _, err = nepal(*command, "--reference-energies", "e.json")
     assert code == 2
     assert "reference energies" in err
 
@@ -231,6 +241,25 @@ def test_folder_that_cannot_be_written_is_refused(files, nepal):
     code, _, err = nepal("predict", "nep.txt", "bare.xyz", "--out", "file/p.xyz")
     assert code == 2
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is full")
+def test_full_disk_is_told_with_its_own_code_and_a_remedy(files, nepal):
+    code, _, err = nepal("predict", "nep.txt", "bare.xyz", "--out", "/dev/full")
+    assert code == 4
+    assert "Free some space" in err
+    assert Path("/dev/full").is_char_device()
+
+
+def test_full_disk_is_no_failed_training(files, nepal, monkeypatch):
+    def refuse(*_args, **_keywords):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(native_training, "write_loss", refuse)
+    code, _, err = nepal(*TRAIN, "--out", "fit")
+    assert code == 4
+    assert "No space left" in err
+    assert not any((files / "fit").iterdir())
 
 
 TRAIN = ["train", "train.xyz", "--input", "nep.in", "--steps", "30", "--lbfgs-steps", "5"]

@@ -171,3 +171,14 @@ def test_senseless_cutoff_is_refused(cutoff: float) -> None:
     structure = random_structure(3, 2, (True, True, True))
     with pytest.raises(StructureError, match="cutoff"):
         neighbour_list(structure, cutoff)
+
+
+def test_more_images_than_can_be_looked_through_are_refused() -> None:
+    atoms = bulk("Cu", cubic=True)
+    cell = atoms.cell.array.copy()
+    cell[2] += 100_000 * cell[0]
+    skewed = Structure(atoms.numbers, atoms.positions, cell)
+    with pytest.raises(StructureError, match="niggli_reduce"):
+        neighbour_list(skewed, 5.0)
+    with pytest.raises(StructureError, match="shorter cutoff"):
+        neighbour_list(structure_of(atoms), 1e8)

@@ -167,6 +167,19 @@ def test_bad_numbers_are_refused(change: str) -> None:
         read_nep_txt("\n".join(lines))
 
 
+def test_neighbour_counts_that_are_no_numbers_are_refused() -> None:
+    text = format_nep_txt(random_model()).replace(" 80 40", " nan 40")
+    with pytest.raises(ModelError, match="finite"):
+        read_nep_txt(text)
+
+
+def test_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    text = format_nep_txt(random_model())
+    path = tmp_path / "nep.txt"
+    path.write_text(text, encoding="utf-8-sig")
+    assert format_nep_txt(read_nep_txt(path)) == text
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"absent\.txt"):
         read_nep_txt(tmp_path / "absent.txt")

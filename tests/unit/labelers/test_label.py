@@ -1,14 +1,17 @@
 """Every structure gets a label or a reason, whatever the code does."""
 
+import shutil
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from nepal_flows.core.structure import Structure
+from nepal_flows.errors import StoreUnavailableError
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.io.structures import structure_from_atoms
 from nepal_flows.labelers import (
@@ -133,6 +136,36 @@ def test_failure_is_given_up_with_its_reason(moody, moody_pool, volume, n_attemp
     assert bad.label is None
     assert reason in bad.reason
     assert len(bad.attempts) == n_attempts
+
+
+def test_directory_that_is_gone_is_no_fault_of_a_structure(moody, moody_pool, tmp_path):
+    scratch = tmp_path / "scratch"
+    seen = []
+
+    def lose_the_directory(outcome):
+        seen.append(outcome)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    with pytest.raises(StoreUnavailableError, match="it continues"):
+        label_structures(
+            moody,
+            cells(1, 9, 10, 11, 12, 13),
+            pool=moody_pool,
+            scratch=scratch,
+            on_done=lose_the_directory,
+        )
+    assert seen
+    assert all(outcome.label is not None for outcome in seen)
+
+
+def test_full_disk_is_no_fault_of_a_structure(moody, moody_pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    seen = []
+    with pytest.raises(StoreUnavailableError, match="no space left"):
+        label_structures(
+            moody, cells(1, 3), pool=moody_pool, scratch=tmp_path, retries=0, on_done=seen.append
+        )
+    assert all(outcome.label is not None for outcome in seen)
 
 
 def test_retries_are_bounded(moody, moody_pool):
