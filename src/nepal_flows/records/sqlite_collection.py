@@ -275,7 +275,7 @@ class SqliteCollection:
     def _translating(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.DatabaseError, OSError) as error:
+        except (sqlite3.DatabaseError, json.JSONDecodeError, OSError) as error:
             raise StoreUnavailableError(
                 f"The store {self.path} cannot be used: {error}. {_remedy(str(error))}"
             ) from error
@@ -288,7 +288,7 @@ def _remedy(message: str) -> str:
         return "Make the directory writable, or put the campaign where you may write."
     if "locked" in message:
         return "Another process holds it; end that one, or wait for it."
-    if "not a database" in message or "malformed" in message:
+    if "not a database" in message or "malformed" in message or "char " in message:
         return "It is damaged, or another program's file: move it away, or restore a copy."
     return "Check the disk and the path."
 

@@ -253,6 +253,15 @@ def test_kill_at_any_moment_loses_nothing_acknowledged(tmp_path):
     assert int(done.stdout) > 20
 
 
+def test_damaged_document_is_an_error_with_the_remedy(tmp_path):
+    collection = SqliteCollection(tmp_path / "store.sqlite", "documents")
+    collection.insert_one({"_id": "a"})
+    with collection._transaction() as connection:
+        connection.execute("UPDATE documents SET document = '{'")
+    with pytest.raises(StoreUnavailableError, match="restore a copy"):
+        list(collection.find())
+
+
 def test_damaged_file_is_an_error_with_the_remedy(tmp_path):
     (tmp_path / "store.sqlite").write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreUnavailableError, match="move it away, or restore"):
