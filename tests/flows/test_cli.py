@@ -12,6 +12,7 @@ from ase.calculators.lj import LennardJones
 from ase.io import read, write
 
 from nepal_flows.cli.app import run_app
+from nepal_flows.flows import run_campaign
 from nepal_flows.records import CampaignLock
 
 MANUAL = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
@@ -268,6 +269,33 @@ def test_import_begins_a_campaign_with_data_that_exist(tmp_path, frames, nepal, 
     assert nepal("run", path, "--quiet")[0] == 5
     imported = [row for row in labels(nepal, tmp_path) if row["condition"] == "import"]
     assert len(imported) == 3
+
+
+def test_bundle_that_was_exported_is_imported(tmp_path, finished, nepal, write_campaign):
+    bundle = tmp_path / "bundle"
+    assert nepal("export", finished / "small", "--out", bundle)[0] == 0
+    path = write_campaign(tmp_path, seeds={"n": 0, "n_atoms": 8})
+    code, _, err = nepal("run", path, "--quiet")
+    assert code == 3
+    assert "nepal import" in err
+    code, text, err = nepal(
+        "import", bundle / "train.xyz", "-c", path, "--model", bundle / "nep.txt", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(text)["n_new"] == len(read(bundle / "train.xyz", ":"))
+
+
+def test_interrupted_campaign_waits_for_nobody(tmp_path, nepal, write_campaign):
+    def interrupt(event):
+        if event.stage == "label":
+            raise KeyboardInterrupt
+
+    path = write_campaign(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(path, listener=interrupt)
+    document = json.loads(nepal("status", path, "--json")[1])
+    assert document["end_state"] is None
+    assert document["waiting_selection"] is None
 
 
 def test_import_of_other_physics_is_refused(tmp_path, frames, nepal, write_campaign):

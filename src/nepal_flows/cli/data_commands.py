@@ -77,7 +77,7 @@ def import_(
     from nepal_flows.flows.imports import import_frames
     from nepal_flows.io.structures import read_labelled
 
-    labelled = read_labelled(frames)
+    labelled = read_labelled(frames, prefers_label_energy=True)
     model_text = None if model is None else model.read_text(encoding="utf-8")
     with opened_campaign(campaign, directory) as opened:
         imported = import_frames(

@@ -6,6 +6,7 @@ own names, in ``atoms.info`` (``virial``, ``weight``) and ``atoms.arrays`` (``fo
 is the one whose gradient the forces are: ``free_energy`` where it is given.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,18 @@ def read_structures(path: str | Path) -> list[Structure]:
     return [_named(structure_from_atoms, atoms, path, i) for i, atoms in _frames(path)]
 
 
-def read_labelled(path: str | Path) -> list[LabelledStructure]:
+def read_labelled(
+    path: str | Path, *, prefers_label_energy: bool = False
+) -> list[LabelledStructure]:
     """Return every frame of a file with its energy, forces and, where given, virial.
+
+    Parameters
+    ----------
+    path
+        Any file that ASE reads.
+    prefers_label_energy
+        Whether ``label_energy`` replaces ``energy`` where a frame has it: in the files of
+        ``nepal export`` the former is the labeler's, the latter relative to reference energies.
 
     Raises
     ------
@@ -134,7 +145,16 @@ def read_labelled(path: str | Path) -> list[LabelledStructure]:
         If a frame lacks energy or forces, or its labels contradict each other or are not finite.
         Messages name the file and the frame, counted from 0.
     """
-    return [_named(labelled_from_atoms, atoms, path, i) for i, atoms in _frames(path)]
+    convert = _labelled_as_by_labeler if prefers_label_energy else labelled_from_atoms
+    return [_named(convert, atoms, path, i) for i, atoms in _frames(path)]
+
+
+def _labelled_as_by_labeler(atoms: Atoms) -> LabelledStructure:
+    labelled = labelled_from_atoms(atoms)
+    if "label_energy" not in atoms.info:
+        return labelled
+    energy = _number(atoms.info["label_energy"], "label_energy")
+    return dataclasses.replace(labelled, energy=energy)
 
 
 def _frames(path: str | Path) -> list[tuple[int, Atoms]]:

@@ -215,11 +215,15 @@ def _is_same(previous: TrainingDoc, dataset: Dataset, fit: Fit) -> bool:
 def _require_labels(dataset: Dataset) -> None:
     if dataset.train:
         return
+    if not dataset.quarantined:
+        raise TrainingError(
+            "The campaign has no label to train on: nothing was imported, and there are no seeds. "
+            "Import labelled frames with `nepal import TRAIN.xyz`, or raise `seeds.n`."
+        )
     reasons = sorted({entry.label.reason or "unknown" for entry in dataset.quarantined})
-    because = f" All of them failed: {'; '.join(reasons[:3])}." if reasons else ""
     raise TrainingError(
-        f"The campaign has no label to train on.{because} Correct the `labels` section and run "
-        "again with `--retry-failed`."
+        f"The campaign has no label to train on. All of them failed: {'; '.join(reasons[:3])}. "
+        "Correct the `labels` section and run again with `--retry-failed`."
     )
 
 

@@ -234,3 +234,12 @@ def test_poscar_is_read(tmp_path: Path) -> None:
     path = tmp_path / "POSCAR"
     ase.io.write(path, bulk("Cu"), format="vasp")
     assert read_structures(path)[0].numbers.tolist() == [29]
+
+
+def test_label_energy_is_the_labelers_where_it_is_asked_for(tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.5, forces=np.zeros((4, 3)))
+    atoms.info["label_energy"] = -7.25
+    ase.io.write(tmp_path / "bundle.xyz", atoms)
+    assert read_labelled(tmp_path / "bundle.xyz")[0].energy == -1.5
+    assert read_labelled(tmp_path / "bundle.xyz", prefers_label_energy=True)[0].energy == -7.25
