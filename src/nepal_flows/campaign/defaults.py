@@ -10,7 +10,7 @@ from ase.data import atomic_masses
 
 from nepal_flows.campaign.needs import labels_needed
 from nepal_flows.core.elements import atomic_number, symbols_of
-from nepal_flows.core.lattices import cell_thicknesses, primitive_cell
+from nepal_flows.core.lattices import cell_thicknesses, primitive_cell, widest_gap
 from nepal_flows.core.neighbours import neighbour_list, pair_vectors
 from nepal_flows.core.nep.model import NepArchitecture
 from nepal_flows.core.structure import Structure
@@ -37,6 +37,9 @@ MELTING_POINTS_K: Mapping[str, float] = {
 """Melting points of the elements near ambient pressure, K, rounded, to suggest temperatures."""
 
 _UNKNOWN_MELTING_POINT_K = 900.0
+
+VACUUM_A = 6.0
+"""Gap between layers of atoms, Å, that counts as vacuum; layered crystals have up to 5."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Choices:
     k_grid
         Grid of the primitive cell where cells fold onto it; None for a spacing.
     is_periodic
-        Per structure: whether it repeats in all directions.
+        Per structure: whether it fills space in all directions (a slab in vacuum does not).
     mixes
         Whether the elements share their sites (an alloy).
     budget
@@ -125,6 +128,15 @@ def nearest_neighbour_distance(structures: Sequence[Structure]) -> float:
                 )
             longest = max(longest, float(own.min()))
     return longest
+
+
+def has_vacuum(structure: Structure) -> bool:
+    """Return whether the cell holds vacuum that a barostat would close.
+
+    A cell of one layer of atoms along some direction repeats it, and is no slab, unless the
+    repeats are farther apart than :data:`VACUUM_A`.
+    """
+    return widest_gap(structure) > VACUUM_A
 
 
 def suggested_cutoffs(nearest_neighbour: float) -> tuple[float, float]:
@@ -230,9 +242,14 @@ def campaign_choices(
     architecture = NepArchitecture(
         elements, cutoffs[:1], cutoffs[1:], 4, 4, 8, 8, 4, False, False, 20
     )
+    is_periodic = tuple(all(item.pbc) and not has_vacuum(item) for item in structures)
     unit = primitive_cell(structures[0])
     folds = (
-        code != "emt" and len(structures) == 1 and all(unit.pbc) and unit.n_atoms <= 4 and not mixes
+        code != "emt"
+        and len(structures) == 1
+        and is_periodic[0]
+        and unit.n_atoms <= 4
+        and not mixes
     )
     n_atoms = _folded_size(unit.n_atoms, 16) if folds else 32
     seed_atoms: int | tuple[int, int] = (
@@ -259,7 +276,7 @@ def campaign_choices(
         pseudopotentials=dict(pseudopotentials or {}),
         pseudo_dir=pseudo_dir,
         k_grid=suggested_grid(unit) if folds else None,
-        is_periodic=tuple(all(item.pbc) for item in structures),
+        is_periodic=is_periodic,
         mixes=mixes,
         budget=10 * math.ceil(2.0 * needed / 10.0),
         n_projection=d,
@@ -292,9 +309,11 @@ def _folded_size(n_unit: int, target: int) -> int:
 __all__ = [
     "EMT_METALS",
     "MELTING_POINTS_K",
+    "VACUUM_A",
     "Choices",
     "LabelCode",
     "campaign_choices",
+    "has_vacuum",
     "nearest_neighbour_distance",
     "suggested_cutoffs",
     "suggested_grid",

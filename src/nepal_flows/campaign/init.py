@@ -13,6 +13,7 @@ from nepal_flows.errors import CampaignError
 from nepal_flows.io.structures import read_structures
 
 _PSEUDO_FOLDERS = ("/usr/share/espresso/pseudo", "/usr/local/share/espresso/pseudo")
+_FUNCTIONALS = ("pbe", "pbesol", "pz", "lda", "blyp", "revpbe", "tpss", "scan")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
@@ -62,12 +63,17 @@ def init_campaign(
     if out.exists() and not overwrite:
         raise CampaignError(f"`{out}` exists. Give another name with `--out`, or `--overwrite`.")
     if not structure_files:
-        raise CampaignError("No structure is given. Name at least one file: `--structure POSCAR`.")
+        raise CampaignError("No structure is given. Name at least one file: `nepal init POSCAR`.")
     structures = [read_structures(file)[0] for file in structure_files]
     names = _distinct_names(structure_files)
     folder = out.parent.resolve()
     elements = symbols_of(elements_present(structures))
     pseudo_folder, pseudopotentials = found_pseudopotentials(elements, pseudo_dir)
+    if pseudo_dir is not None and pseudo_folder is None:
+        raise CampaignError(
+            f"`{pseudo_dir}` has no UPF files of one functional for {', '.join(elements)}. Give a "
+            "folder with one for each, named as `Si.pbe-rrkj.UPF`."
+        )
     choices = campaign_choices(
         structures,
         [
@@ -93,6 +99,8 @@ def found_pseudopotentials(
 ) -> tuple[str | None, dict[str, str]]:
     """Return a folder that has a UPF file for every element, and the files; PBE ones first.
 
+    The files are of one functional, as far as their names say: labels cannot mix two.
+
     Returns
     -------
     tuple
@@ -101,15 +109,23 @@ def found_pseudopotentials(
     folders = [str(folder)] if folder else [os.environ.get("ESPRESSO_PSEUDO", ""), *_PSEUDO_FOLDERS]
     for candidate in (Path(item) for item in folders if item):
         files = sorted(candidate.glob("*.[uU][pP][fF]")) if candidate.is_dir() else []
-        chosen = {}
-        for symbol in elements:
-            own = [f.name for f in files if re.match(rf"{symbol}[._-]", f.name, re.IGNORECASE)]
-            own.sort(key=lambda file: ("pbe" not in file.lower(), len(file), file))
-            if own:
-                chosen[symbol] = own[0]
-        if len(chosen) == len(elements):
-            return str(candidate), chosen
+        for functional in _FUNCTIONALS:
+            chosen = {}
+            for symbol in elements:
+                own = [f.name for f in files if re.match(rf"{symbol}[._-]", f.name, re.IGNORECASE)]
+                own = [name for name in own if _functional(name) in (functional, "")]
+                own.sort(key=lambda name: (_functional(name) == "", len(name), name))
+                if own:
+                    chosen[symbol] = own[0]
+            if len(chosen) == len(elements):
+                return str(candidate), chosen
     return None, {}
+
+
+def _functional(file: str) -> str:
+    """Return the functional that a UPF file's name tells; empty where it tells none."""
+    tokens = re.split(r"[._-]+", file.lower())
+    return next((token for token in tokens[1:] if token in _FUNCTIONALS), "")
 
 
 def _distinct_names(files: Sequence[str | Path]) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def _parsed(path: Path) -> tuple[Any, dict[Location, int]]:
     """Return the content of a YAML file, and the line of every key and item."""
     if not path.is_file():
         raise CampaignError(
-            f"There is no campaign file `{path}`. Write one with `nepal init --structure POSCAR`."
+            f"There is no campaign file `{path}`. Write one with `nepal init POSCAR`."
         )
     try:
         text = path.read_text(encoding="utf-8")
@@ -116,7 +116,7 @@ def _parsed(path: Path) -> tuple[Any, dict[Location, int]]:
     if not isinstance(raw, dict):
         raise CampaignError(
             f"`{path}` is not a campaign file: it holds no `key: value` pairs. See "
-            "`nepal init --structure POSCAR` for one to start from."
+            "`nepal init POSCAR` for one to start from."
         )
     lines: dict[Location, int] = {}
     try:

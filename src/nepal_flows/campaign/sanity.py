@@ -7,13 +7,14 @@ from typing import Literal
 
 from ase.data import atomic_masses
 
+from nepal_flows.campaign.defaults import has_vacuum
 from nepal_flows.campaign.exploration import Stage
 from nepal_flows.campaign.forecast import Forecast
 from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed
 from nepal_flows.core.elements import atomic_number
-from nepal_flows.core.lattices import cell_thicknesses
+from nepal_flows.core.lattices import cell_thicknesses, widest_gap
 from nepal_flows.core.structure import Structure
 
 
@@ -145,6 +146,15 @@ def _stage_problems(place: str, stage: Stage, structure: Structure) -> list[Plan
     if stage.ensemble == "npt" and not all(structure.pbc):
         found.append(
             PlanProblem("error", place, "npt needs a structure that is periodic throughout.")
+        )
+    elif stage.ensemble == "npt" and has_vacuum(structure):
+        found.append(
+            PlanProblem(
+                "warning",
+                place,
+                f"The cell holds {widest_gap(structure):.1f} Å of vacuum, which npt would change; "
+                "use nvt.",
+            )
         )
     if stage.ensemble != "npt" and stage.pressures_GPa != (0.0, 0.0):
         found.append(

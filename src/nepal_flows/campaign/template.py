@@ -25,6 +25,10 @@ def _flow(values: Sequence[object]) -> str:
     return f"[{', '.join(str(value) for value in values)}]"
 
 
+def _padded(entry: str) -> str:
+    return f"{entry:<24}"
+
+
 def _number(value: float) -> str:
     return f"{value:g}"
 
@@ -61,7 +65,7 @@ model:                    # shape of the NEP4 potential
   elements: {_flow(c.elements)}
   # The longest nearest-neighbour distance is {c.nearest_neighbour:.2f} Å; the radial cutoff is 2.0
   # times that, the angular one 1.6 times, rounded to 0.5 Å (within 5 to 8 and 4 to 6).
-  cutoff_A: {_flow([_number(r) for r in c.cutoffs])}      # radial, angular
+  {_padded(f"cutoff_A: {_flow([_number(r) for r in c.cutoffs])}")}# radial, angular
   n_max: [4, 4]
   basis_size: [8, 8]
   l_max: [4, 0, 0]
@@ -124,7 +128,7 @@ def _conditions(c: Choices) -> str:
         ensemble = "npt" if c.is_periodic[index] else "nvt"
         suffix = f"-{name}" if len(c.structure_names) > 1 else ""
         ramp = f"ensemble: {ensemble}, temperature_K: [300, {hot}], steps: 3000"
-        blocks.append(_condition(f"ramp{suffix}", start, [ramp], comment="heated to the melting"))
+        blocks.append(_condition(f"ramp{suffix}", start, [ramp], comment="heated"))
         if index > 0 or not c.is_periodic[index]:
             continue
         blocks += [
@@ -152,15 +156,24 @@ def _conditions(c: Choices) -> str:
     return "\n".join(blocks)
 
 
+def _temperature_comment(c: Choices) -> str:
+    if len(c.elements) == 1:
+        return ""
+    return """\
+  # Temperatures come from the mean melting point of the elements. Compounds often melt higher:
+  # correct them, with `nepal init --max-temperature` or here.
+"""
+
+
 def _exploration(c: Choices) -> str:
     return f"""
 exploration:              # molecular dynamics with the newest model, on fresh seeds every round
-  time_step_fs: {_number(c.time_step)}       # from the lightest element
+  {_padded(f"time_step_fs: {_number(c.time_step)}")}# from the lightest element
   check_interval: 10      # steps between gradings
   gamma_low: 5.0          # grade above which an environment is unknown
   gamma_stop: null        # no stop on the grade: the physics gate stops exploded runs
   candidate_ceiling: 1000 # frames graded above this are rejected as exploded
-  conditions:
+{_temperature_comment(c)}  conditions:
 {_conditions(c)}
 """
 
@@ -226,7 +239,7 @@ convergence:              # what the certificate asks for
   exceedance_extreme: 0.02
 
 confirmation:             # the last round, in larger cells with unused seeds
-  size_factor: 3.0
+  size_factor: {4.0 if c.shape == "folded" else 3.0}
 
 resources:
   workers: {c.workers}

@@ -291,6 +291,18 @@ def wrapped_positions(
     return wrapped
 
 
+def widest_gap(structure: Structure) -> float:
+    """Return the thickness of the widest layer without atoms along any cell direction, Å.
+
+    It is measured between planes through atoms' centres, across periodic boundaries too: the
+    distance of layers in a crystal, the vacuum of a slab.
+    """
+    scaled = np.linalg.solve(structure.cell.T, structure.positions.T).T
+    ordered = np.sort(scaled - np.floor(scaled), axis=0)
+    gaps = np.diff(np.concatenate([ordered, ordered[:1] + 1.0]), axis=0)
+    return float((gaps.max(axis=0) * cell_thicknesses(structure.cell)).max())
+
+
 def primitive_cell(structure: Structure, *, tolerance: float = 1e-3) -> Structure:
     """Return the smallest cell that repeats to the given structure, reduced.
 
@@ -381,5 +393,6 @@ __all__ = [
     "random_matrix",
     "reduced_matrices",
     "supercell",
+    "widest_gap",
     "wrapped_positions",
 ]

@@ -78,6 +78,25 @@ def test_slab_gets_no_barostat(folder):
     assert build_plan(loaded.campaign, loaded.structures).errors == ()
 
 
+def test_slab_in_a_periodic_cell_gets_no_barostat_either(folder):
+    from ase.build import fcc111
+    from ase.io import write
+
+    write(folder / "slab.vasp", fcc111("Cu", (2, 2, 4), vacuum=8.0))
+    init_campaign([folder / "slab.vasp"], folder / "new.yaml")
+    loaded = load_campaign(folder / "new.yaml")
+    stages = [s for c in loaded.campaign.exploration.conditions for s in c.stages]
+    assert {stage.ensemble for stage in stages} == {"nvt"}
+    assert loaded.campaign.validation is None
+
+
+def test_folded_cells_are_confirmed_in_cells_thicker_than_the_cutoff(folder, pseudos):
+    init_campaign([folder / "Si.vasp"], folder / "new.yaml", pseudo_dir=pseudos)
+    loaded = load_campaign(folder / "new.yaml")
+    problems = build_plan(loaded.campaign, loaded.structures).problems
+    assert not [p for p in problems if "thinner than" in p.message]
+
+
 def test_files_with_odd_names_are_read_back(folder):
     odd = folder / "my copper, #2"
     odd.mkdir()
@@ -120,6 +139,27 @@ def test_pseudopotentials_prefer_pbe_and_need_all_elements(pseudos):
         "Cu": "Cu_pbe.upf",
     }
     assert found_pseudopotentials(["Si", "Au"], pseudos) == (None, {})
+
+
+def test_pseudopotentials_of_two_functionals_are_not_mixed(folder):
+    upf = folder / "mixed"
+    upf.mkdir()
+    for name in ("Ti.pz-sp-van_ak.UPF", "O.pbe-kjpaw.UPF"):
+        (upf / name).write_text("<UPF>")
+    assert found_pseudopotentials(["Ti", "O"], upf) == (None, {})
+    (upf / "O.pz-kjpaw.UPF").write_text("<UPF>")
+    assert found_pseudopotentials(["Ti", "O"], upf)[1]["O"] == "O.pz-kjpaw.UPF"
+    (upf / "ti.paw.z_12.UPF").write_text("<UPF>")
+    assert found_pseudopotentials(["Ti", "O"], upf)[1] == {
+        "Ti": "ti.paw.z_12.UPF",
+        "O": "O.pbe-kjpaw.UPF",
+    }
+
+
+def test_folder_without_the_pseudopotentials_is_refused(folder, pseudos):
+    with pytest.raises(CampaignError, match="no UPF files of one functional for Si"):
+        init_campaign([folder / "Si.vasp"], folder / "new.yaml", pseudo_dir=folder / "nowhere")
+    assert not (folder / "new.yaml").exists()
 
 
 @pytest.mark.parametrize(

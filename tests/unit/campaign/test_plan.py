@@ -118,6 +118,16 @@ def test_slab_with_a_barostat_is_an_error(edited, folder):
     assert any("npt needs" in problem.message for problem in plan.errors)
 
 
+def test_slab_in_a_periodic_cell_with_a_barostat_is_a_doubt(edited, folder):
+    from ase.build import fcc111
+    from ase.io import write
+
+    write(folder / "slab.vasp", fcc111("Cu", (2, 2, 4), vacuum=8.0))
+    plan = planned(edited(("Cu.vasp", "slab.vasp")))
+    found = [problem.message for problem in plan.problems if problem.level == "warning"]
+    assert any("16.0 Å of vacuum, which npt would change" in message for message in found)
+
+
 def test_grid_that_does_not_fold_is_an_error(edited):
     folded = "{code: espresso, pseudopotentials: {Cu: Cu.upf}, kpoints: {grid: [6, 6, 6]}}"
     plan = planned(

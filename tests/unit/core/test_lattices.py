@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ase.build import bulk, make_supercell
+from ase.build import bulk, fcc111, make_supercell
 from ase.geometry.minkowski_reduction import minkowski_reduce
 
 from nepal_flows.core.lattices import (
@@ -13,6 +13,7 @@ from nepal_flows.core.lattices import (
     random_matrix,
     reduced_matrices,
     supercell,
+    widest_gap,
 )
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import StructureError
@@ -135,3 +136,15 @@ def test_perturbed_structure_is_its_own_primitive_cell():
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.1, seed=1)
     assert primitive_cell(from_atoms(atoms)).n_atoms == 4
+
+
+def test_widest_gap_is_the_vacuum_of_a_slab_and_the_layer_distance_of_a_crystal():
+    slab = fcc111("Cu", (2, 2, 4), a=3.6, vacuum=8.0)
+    slab.pbc = True
+    slab.wrap()
+    moved = slab.copy()
+    moved.positions += [0.3, 0.2, 5.0]
+    moved.wrap()
+    assert widest_gap(from_atoms(slab)) == pytest.approx(16.0)
+    assert widest_gap(from_atoms(moved)) == pytest.approx(16.0)
+    assert widest_gap(from_atoms(bulk("Cu", cubic=True, a=3.6) * (2, 3, 4))) == pytest.approx(1.8)
