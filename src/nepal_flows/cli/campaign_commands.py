@@ -1,6 +1,5 @@
 """Write, look through and run a campaign."""
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,19 +17,19 @@ def register(app: typer.Typer) -> None:
         app.command(name)(command)
 
 
-FileArgument = Annotated[
-    Path, typer.Argument(metavar="CAMPAIGN", help="The campaign file, campaign.yaml.")
-]
+FileArgument = Annotated[Path, typer.Argument(metavar="[CAMPAIGN]", help="The campaign file.")]
 
 
 def init(
-    more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[MORE ...]", help="Further structures.")
+    structures: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="STRUCTURE ...", help="Starting structures, any format ASE reads."),
     ] = None,
     *,
     structure: Annotated[
-        list[Path], typer.Option("--structure", "-s", help="A starting structure.")
-    ],
+        list[Path] | None,
+        typer.Option("--structure", "-s", help="A starting structure, before the others."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("campaign.yaml"),
     name: Annotated[str | None, typer.Option("--name", help="Name of the campaign.")] = None,
     labels: Annotated[
@@ -55,7 +54,7 @@ def init(
     from nepal_flows.settings import read_settings
 
     choices = init_campaign(
-        [*structure, *(more or [])],
+        [*(structure or []), *(structures or [])],
         out,
         name=name,
         code=labels,
@@ -77,7 +76,7 @@ def init(
 
 
 def plan(
-    campaign: FileArgument,
+    campaign: FileArgument = Path("campaign.yaml"),
     *,
     brief: Annotated[bool, typer.Option("--brief", help="Leave out the exact inputs.")] = False,
     as_json: JsonOption = False,
@@ -107,7 +106,7 @@ def plan(
 
 
 def run(
-    campaign: FileArgument,
+    campaign: FileArgument = Path("campaign.yaml"),
     *,
     directory: Annotated[
         Path | None,
@@ -145,7 +144,6 @@ def run(
     from nepal_flows.flows.local import run_campaign
 
     folder = directory or loaded.directory
-    warnings.filterwarnings("ignore", category=FutureWarning, module="jobflow")
     with log_to_file(folder / "run.log"), CampaignProgress(quiet=quiet) as listener:
         result = run_campaign(
             campaign,

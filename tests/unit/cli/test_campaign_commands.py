@@ -23,6 +23,13 @@ def test_init_takes_several_structures(files, nepal):
     assert read_campaign("c.yaml").structure_names == ("Cu", "Si")
 
 
+def test_init_and_plan_need_no_more_than_a_structure(files, nepal):
+    assert nepal("init", "Cu.vasp", "--overwrite")[0] == 0
+    code, out, _ = nepal("plan", "--brief")
+    assert code == 0
+    assert "Campaign Cu" in out
+
+
 def test_init_names_the_missing_structure(files, nepal):
     code, out, err = nepal("init", "--structure", "Ni.vasp")
     assert code == 2
