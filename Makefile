@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CAMPAIGN ?= workflows/quickstart.yaml
 
-.PHONY: run test setup check bench clean
+.PHONY: run test setup check lowest bench clean
 run: setup
 	$(BIN)/nepal run $(CAMPAIGN)
 
@@ -29,9 +29,19 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/codespell src docs tests workflows benchmarks README.md
 
+# The numerics, the store and whole campaigns on the lowest versions that pyproject.toml allows.
+LOWEST := .venv-lowest
+lowest: requirements-lowest.lock
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-lowest.lock
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(LOWEST)/bin/python -m pytest -q -W ignore::DeprecationWarning -W ignore::UserWarning \
+		-m "not dft and not slow" tests/unit/core tests/unit/io tests/unit/records tests/unit/engines \
+		tests/unit/campaign tests/flows/test_campaign.py
+
 bench: setup
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-lowest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """Teachers that misbehave, each in its own way."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,5 +35,18 @@ class FailsOnLoneVacancies(EMT):
 
     def calculate(self, atoms: Any = None, *args: Any, **kwargs: Any) -> None:
         if len(atoms) % 8:
+            raise ValueError("an atom is missing")
+        super().calculate(atoms, *args, **kwargs)
+
+
+class FailsWhileFlagged(EMT):
+    """Fails where an atom is missing, as long as a file is there."""
+
+    def __init__(self, flag: str) -> None:
+        super().__init__()
+        self.flag = flag
+
+    def calculate(self, atoms: Any = None, *args: Any, **kwargs: Any) -> None:
+        if Path(self.flag).exists() and len(atoms) % 8:
             raise ValueError("an atom is missing")
         super().calculate(atoms, *args, **kwargs)

@@ -197,3 +197,28 @@ def test_two_runs_of_one_campaign_at_once_are_refused(write_campaign, tmp_path):
         command = [sys.executable, "-W", "ignore", "-c", code, str(path)]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.stdout.startswith("refused:"), result.stderr
+
+
+def test_retry_makes_the_failed_labels_of_finished_iterations_too(
+    write_campaign, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    flag = tmp_path / "broken"
+    flag.touch()
+    labels = {
+        "code": "ase",
+        "calculator": "calculators:FailsWhileFlagged",
+        "arguments": {"flag": str(flag)},
+        "retries": 0,
+        "max_failed_fraction": 0.9,
+    }
+    path = write_campaign(tmp_path, labels=labels, budget={"labels": 14, "iterations": 1})
+    run = run_campaign(path)
+    assert run.records.count(LabelDoc, {"status": "quarantined"}) > 0
+    n_labels = run.records.count(LabelDoc)
+    flag.unlink()
+    edit(path, budget={"labels": 14, "iterations": 2})
+    run = run_campaign(path, retry_failed=True)
+    assert run.records.count(LabelDoc, {"status": "quarantined"}) == 0
+    assert run.records.count(LabelDoc) >= n_labels
+    assert run.records.count(IterationDoc) == 2

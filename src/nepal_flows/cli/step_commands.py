@@ -343,16 +343,15 @@ def select(
         print_lines(*selection_lines(result))
 
 
-def warmup(*, quiet: QuietOption = False) -> None:
+def warmup() -> None:
     """Compile all kernels now (once after installation; a minute)."""
     import time
 
     from nepal_flows.cli.output import seconds
-    from nepal_flows.engines.warmup import compile_kernels
+    from nepal_flows.engines.kernel_cache import compile_kernels_once
 
     began = time.monotonic()
-    with counter("compiling", quiet=quiet) as progress:
-        compile_kernels(progress=progress)
+    compile_kernels_once()
     print_lines(f"kernels are compiled ({seconds(time.monotonic() - began)})")
 
 

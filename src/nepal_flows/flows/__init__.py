@@ -3,8 +3,8 @@
 from nepal_flows.flows.campaign import CampaignMaker
 from nepal_flows.flows.iteration import IterationMaker
 from nepal_flows.flows.local import CampaignRun, campaign_flow, run_campaign
-from nepal_flows.flows.routing import routed
 from nepal_flows.flows.steps import Step, next_step
+from nepal_flows.jobs.routing import routed
 
 __all__ = [
     "CampaignMaker",

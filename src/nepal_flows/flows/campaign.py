@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobflow import Flow, Response, job
+from jobflow import Flow, JobOrder, Response, job
 
 from nepal_flows.flows.iteration import IterationMaker, placed
-from nepal_flows.flows.routing import routed
 from nepal_flows.flows.steps import next_step
 from nepal_flows.jobs import (
     DECIDING,
@@ -18,6 +17,7 @@ from nepal_flows.jobs import (
     TrainMaker,
     ValidateMaker,
 )
+from nepal_flows.jobs.routing import routed
 from nepal_flows.records import Records
 from nepal_flows.schemas import CampaignState, EndState, IterationDoc
 
@@ -30,10 +30,14 @@ class CampaignMaker(StageMaker):
     ----------
     routes
         Worker by job name, for FireWorks and jobflow-remote; see :func:`routed`.
+    label_bundle, explore_bundle
+        Labels and runs per job; None for all in one job, which shares the cores of its machine.
     """
 
     name: str = "campaign"
     routes: dict[str, str] = field(default_factory=dict)
+    label_bundle: int | None = None
+    explore_bundle: int | None = None
 
     def make(self, state: CampaignState) -> Flow:
         """Return the campaign from a state on; iteration 0 begins with the seeds' labels."""
@@ -43,14 +47,34 @@ class CampaignMaker(StageMaker):
         if state.iteration == 0:
             seeds = placed(SeedMaker(campaign=self.campaign).make(state.campaign_id), *place)
             labels = placed(
-                LabelMaker(campaign=self.campaign, name="label seeds").make(seeds.output.key),
+                self._labeler("label seeds").make(seeds.output.key),
                 *place,
             )
             first, after = [seeds, labels], labels.output.keys
-        iteration = IterationMaker(campaign=self.campaign).make(state, after=after)
+        iteration = IterationMaker(
+            campaign=self.campaign,
+            labeler=self._labeler("label"),
+            explore_bundle=self.explore_bundle,
+        ).make(state, after=after)
         decide = placed(self.decide(iteration.output.key), *place)
         flow = Flow([*first, iteration, decide], name=f"{self.campaign.name} {state.iteration}")
         return routed(flow, self.routes)
+
+    def after_labels(self, rest: Flow, selection_keys: list[str]) -> Flow:
+        """Return a flow that first makes what is missing of earlier selections' labels."""
+        labels: list[Any] = [
+            placed(self._labeler("label again").make(key), key) for key in selection_keys
+        ]
+        return (
+            rest
+            if not labels
+            else routed(Flow([*labels, rest], order=JobOrder.LINEAR), self.routes)
+        )
+
+    def _labeler(self, name: str) -> LabelMaker:
+        return LabelMaker(
+            campaign=self.campaign, name=name, bundle_size=self.label_bundle, routes=self.routes
+        )
 
     @job(config=DECIDING)
     def decide(self, iteration_key: str) -> Response[dict[str, Any]]:

@@ -20,9 +20,19 @@ from nepal_flows.schemas import CampaignState
 
 @dataclass
 class IterationMaker(StageMaker):
-    """Wire one iteration of a campaign; its output is the IterationDoc."""
+    """Wire one iteration of a campaign; its output is the IterationDoc.
+
+    Attributes
+    ----------
+    labeler
+        Makes the labels; by default all in one job.
+    explore_bundle
+        Runs per job; None for all in one.
+    """
 
     name: str = "iteration"
+    labeler: LabelMaker | None = None
+    explore_bundle: int | None = None
 
     def make(self, state: CampaignState, *, after: Any = None) -> Flow:
         """Return the iteration that a state asks for.
@@ -39,7 +49,8 @@ class IterationMaker(StageMaker):
         place = (state.campaign_id, state.iteration)
         train = placed(TrainMaker(campaign=campaign).make(state, after=after), *place)
         active_set = placed(ActiveSetMaker(campaign=campaign).make(train.output.key), *place)
-        explorer = ExploreMaker(campaign=campaign)
+        explorer = ExploreMaker(campaign=campaign, bundle_size=self.explore_bundle)
+        labeler = self.labeler or LabelMaker(campaign=campaign)
         explore = [
             placed(explorer.make(state, active_set.output.key, bundle), *place, number)
             for number, bundle in enumerate(explorer.bundles(state.phase))
@@ -48,7 +59,7 @@ class IterationMaker(StageMaker):
         select = placed(
             SelectMaker(campaign=campaign).make(state, active_set.output.key, explorations), *place
         )
-        label = placed(LabelMaker(campaign=campaign).make(select.output.key), *place)
+        label = placed(labeler.make(select.output.key), *place)
         assess = placed(
             AssessMaker(campaign=campaign).make(
                 state, active_set.output.key, explorations, select.output.key, label.output

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nepal_flows.campaign import Campaign
 from nepal_flows.campaign.read import LoadedCampaign, load_campaign
+from nepal_flows.engines.kernel_cache import compile_kernels_once
 from nepal_flows.engines.pool import close_shared_pool
 from nepal_flows.errors import CampaignError, EngineError, TrainingError
 from nepal_flows.flows.campaign import CampaignMaker
@@ -15,11 +16,14 @@ from nepal_flows.flows.imports import imported_model_key
 from nepal_flows.flows.registration import register_campaign
 from nepal_flows.flows.steps import next_step
 from nepal_flows.jobs.dataset import campaign_dataset
-from nepal_flows.jobs.progress import Listener, progress_listener
+from nepal_flows.jobs.labeler import label_settings_key
+from nepal_flows.jobs.progress import Listener, progress_listener, report_progress
+from nepal_flows.jobs.stage import starting_structures
 from nepal_flows.records import (
     CampaignLock,
     Records,
     job_store_from_settings,
+    label_key,
 )
 from nepal_flows.schemas import (
     ApprovalDoc,
@@ -108,9 +112,11 @@ def run_campaign(
             remove_quarantined(records, document.key, loaded.campaign)
         if approve:
             approve_waiting(records, document.key)
-        flow = remaining_flow(records, loaded.campaign, document)
         try:
             with progress_listener(listener or _silent), warnings.catch_warnings():
+                report_progress("compile kernels", 0, 1)
+                compile_kernels_once()
+                flow = remaining_flow(records, loaded.campaign, document)
                 # jobflow 0.4 calls monty's cd, which warns once a job.
                 warnings.filterwarnings("ignore", "cd is deprecated", FutureWarning)
                 run_locally(
@@ -127,8 +133,24 @@ def run_campaign(
         return CampaignRun(document, records, folder, waiting)
 
 
-def campaign_flow(path: str | Path, job_store: "JobStore") -> "Flow":
+def campaign_flow(
+    path: str | Path,
+    job_store: "JobStore",
+    *,
+    routes: dict[str, str] | None = None,
+    label_bundle: int | None = None,
+    explore_bundle: int | None = None,
+) -> "Flow":
     """Return the flow of a campaign file, registered in a store, for any jobflow manager.
+
+    Parameters
+    ----------
+    path
+        The campaign file.
+    job_store
+        Where the workers of the manager will look.
+    routes, label_bundle, explore_bundle
+        See :func:`remaining_flow`.
 
     Raises
     ------
@@ -137,20 +159,72 @@ def campaign_flow(path: str | Path, job_store: "JobStore") -> "Flow":
     """
     loaded = load_campaign(path)
     records = Records(job_store)
-    return remaining_flow(records, loaded.campaign, register_campaign(records, loaded))
+    return remaining_flow(
+        records,
+        loaded.campaign,
+        register_campaign(records, loaded),
+        routes=routes,
+        label_bundle=label_bundle,
+        explore_bundle=explore_bundle,
+    )
 
 
-def remaining_flow(records: Records, campaign: Campaign, document: CampaignDoc) -> "Flow":
-    """Return what is left of a campaign: from its last iteration on, or its end."""
-    maker = CampaignMaker(campaign=campaign)
+def remaining_flow(
+    records: Records,
+    campaign: Campaign,
+    document: CampaignDoc,
+    *,
+    routes: dict[str, str] | None = None,
+    label_bundle: int | None = None,
+    explore_bundle: int | None = None,
+) -> "Flow":
+    """Return what is left of a campaign: missing labels, then its last iteration on, or its end.
+
+    Parameters
+    ----------
+    records, campaign, document
+        Where, what is asked for now, and how it is registered.
+    routes
+        Worker by job name; see :func:`routed`.
+    label_bundle, explore_bundle
+        Labels and runs per job; None for all in one job.
+    """
+    maker = CampaignMaker(
+        campaign=campaign,
+        routes=routes or {},
+        label_bundle=label_bundle,
+        explore_bundle=explore_bundle,
+    )
     last = last_iteration(records, document.key)
     if last is None:
         start = imported_model_key(records, document.key)
         return maker.make(CampaignState(campaign_id=document.key, previous_model_key=start))
-    step = next_step(last, campaign)
-    if step.end_state is None:
-        return maker.make(step.state)
-    return maker.finish(step.state, step.end_state, list(step.reasons))
+    dataset = campaign_dataset(records, document.key, campaign)
+    counts = {"n_labels_total": dataset.n_labels, "n_labels_failed": len(dataset.quarantined)}
+    step = next_step(last.model_copy(update=counts), campaign)
+    rest = (
+        maker.make(step.state)
+        if step.end_state is None
+        else maker.finish(step.state, step.end_state, list(step.reasons))
+    )
+    return maker.after_labels(rest, unlabelled_selections(records, document.key, campaign))
+
+
+def unlabelled_selections(records: Records, campaign_id: str, campaign: Campaign) -> list[str]:
+    """Return the keys of finished iterations' selections of which labels are missing."""
+    settings = label_settings_key(campaign, starting_structures(records, campaign_id))
+    finished = {
+        row["iteration"]
+        for row in records.rows(IterationDoc, {"campaign_id": campaign_id}, ["iteration"])
+    }
+    missing = []
+    for selection in records.query(SelectionDoc, {"campaign_id": campaign_id}):
+        if selection.iteration is not None and selection.iteration not in finished:
+            continue
+        keys = [label_key(frame.structure_key, settings) for frame in selection.selected]
+        if any(records.find(LabelDoc, key) is None for key in keys):
+            missing.append(selection.key)
+    return sorted(missing)
 
 
 def last_iteration(records: Records, campaign_id: str) -> IterationDoc | None:
@@ -191,11 +265,22 @@ def remove_quarantined(records: Records, campaign_id: str, campaign: Campaign) -
 
 
 def waiting_selection(records: Records, campaign_id: str) -> str | None:
-    """Return the key of the newest selection that has not been approved, or None."""
+    """Return the key of the newest selection with frames to label and no approval, or None.
+
+    None too where the campaign asks nobody (``pause_before_label`` is off).
+    """
+    if not records.load(CampaignDoc, campaign_id).settings.get("pause_before_label"):
+        return None
     criteria = {"campaign_id": campaign_id}
-    for selection in records.query(SelectionDoc, criteria, sort={"created_at": -1}, limit=1):
-        if selection.selected and records.find(ApprovalDoc, selection.key) is None:
-            return selection.key
+    for selection in records.query(SelectionDoc, criteria, sort={"created_at": -1}):
+        structures = {frame.structure_key for frame in selection.selected}
+        query = {"structure_key": {"$in": sorted(structures)}}
+        labelled = {
+            row["structure_key"] for row in records.rows(LabelDoc, query, ["structure_key"])
+        }
+        if structures - labelled:
+            is_approved = records.find(ApprovalDoc, selection.key) is not None
+            return None if is_approved else selection.key
     return None
 
 

@@ -1,7 +1,7 @@
 """Labelling: every selected frame becomes one stored label, or one stored reason."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from nepal_flows.errors import LabelError
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.jobs.labeler import labeler_of
 from nepal_flows.jobs.progress import report_progress
+from nepal_flows.jobs.routing import routed
 from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker, starting_structures
 from nepal_flows.labelers import LabelOutcome, build_gate, label_document, label_structures
 from nepal_flows.records import Records, derived_uuid, label_key, settings_key
@@ -40,10 +41,13 @@ class LabelMaker(StageMaker):
     bundle_size
         Labels per job; None for all in one, which then share this machine's cores. A DFT code on a
         cluster wants 1.
+    routes
+        Worker by job name, for the bundles; see :func:`routed`.
     """
 
     name: str = "label"
     bundle_size: int | None = None
+    routes: dict[str, str] = field(default_factory=dict)
 
     @job(config=DECIDING)
     def make(self, selection_key: str) -> Response[Batch]:
@@ -80,7 +84,8 @@ class LabelMaker(StageMaker):
         gather = self.gather(selection_key, [bundle.output for bundle in bundles])
         gather.set_uuid(derived_uuid(selection_key, "gather"))
         gather.update_config({"on_missing_references": OnMissing.NONE}, dynamic=False)
-        return Response(replace=Flow([*bundles, gather], output=gather.output))
+        flow = Flow([*bundles, gather], output=gather.output)
+        return Response(replace=routed(flow, self.routes))
 
     @job(config=STAGE, output_schema=Batch)
     def make_bundle(self, selection_key: str, frames: list[int]) -> Batch:

@@ -165,7 +165,9 @@ class SelectMaker(StageMaker):
         pool = [
             frame
             for frame in _frames(records, runs, "audit")
-            if frame.gamma < ceiling and structure_key(frame.structure) not in known
+            if frame.gamma < ceiling
+            and structure_key(frame.structure) not in known
+            and not any(self._is_close(frame, other) for other in chosen)
         ]
         rng = np.random.default_rng(derived_seed(self.campaign.seed, "audit", state.iteration))
         by_condition: dict[str, list[Found]] = {}
@@ -180,6 +182,11 @@ class SelectMaker(StageMaker):
             if turn < len(by_condition[name])
         ]
         return drawn[: max(0, min(self.campaign.selection.audit_per_iteration, budget))]
+
+    def _is_close(self, frame: Found, other: Found) -> bool:
+        """Return whether two frames of one run lie within one decorrelated window."""
+        window = frame.run.window_checks * self.campaign.exploration.check_interval
+        return frame.run.key == other.run.key and abs(frame.step - other.step) <= window
 
 
 def _grader(records: Records, document: ActiveSetDoc) -> Grader:

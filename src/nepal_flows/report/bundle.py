@@ -1,9 +1,9 @@
 """The export bundle: a campaign's data and model in files that GPUMD and its tools open.
 
-One folder: ``train.xyz`` and ``test.xyz`` (the hold-out) with NEP's names, ``nep.txt``, ``nep.in``,
-``active_set.asi``, the parity tables that ``nep`` would write, and a data card. NEP's energies are
-relative to per-element references, so the ``energy`` of both data files is too, and
-``label_energy`` holds what the labeler gave.
+One folder: ``train.xyz`` and ``test.xyz`` (what the model has not seen) with NEP's names,
+``nep.txt``, ``nep.in``, ``active_set.asi``, the parity tables that ``nep`` would write, and a data
+card. NEP's energies are relative to per-element references, so the ``energy`` of both data files
+is too, and ``label_energy`` holds what the labeler gave.
 """
 
 import json
@@ -20,7 +20,7 @@ from nepal_flows.io.extxyz import InfoValue, write_extxyz
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.io.nep_outputs import write_parity_tables
 from nepal_flows.io.nep_txt import read_nep_txt
-from nepal_flows.records import Records, chosen_labels
+from nepal_flows.records import Records, chosen_labels, structure_key
 from nepal_flows.report.data_card import data_card
 from nepal_flows.schemas import (
     ActiveSetDoc,
@@ -85,9 +85,15 @@ def write_bundle(records: Records, campaign_id: str, directory: str | Path) -> B
     write_asi(unpack_active_set(records.blobs.get(grader.active_set)), folder / "active_set.asi")
     chosen = chosen_labels(records, campaign_id, str(campaign.fixed["labels"]))
     labels = [(item.label, item.frame.role) for item in chosen if item.label.status == "done"]
+    trained = {
+        structure_key(structure)
+        for structure in unpack_frames(records.blobs.get(training.dataset)).structures
+    }
     counts = {}
-    for name, role in (("train", "train"), ("test", "holdout")):
-        own = [label for label, wanted in labels if wanted == role]
+    for name in ("train", "test"):
+        own = [
+            label for label, _ in labels if (label.structure_key in trained) == (name == "train")
+        ]
         frames = [unpack_frames(records.blobs.get(label.frame)).labelled[0] for label in own]
         relative = [_relative(frame, references) for frame in frames]
         info = [_info(label, frame) for label, frame in zip(own, frames, strict=True)]
