@@ -174,7 +174,9 @@ def test_a_few_failed_labels_are_quarantined_and_the_campaign_goes_on(
         "retries": 0,
         "max_failed_fraction": 0.9,
     }
-    path = write_campaign(tmp_path, labels=labels, budget={"labels": 14, "iterations": 1})
+    seeds = {"n": 6, "n_atoms": 8, "vacancy_probability": 0.5}
+    budget = {"labels": 14, "iterations": 1}
+    path = write_campaign(tmp_path, labels=labels, seeds=seeds, budget=budget)
     run = run_campaign(path)
     states = Counter(label.status for label in run.records.query(LabelDoc))
     assert states["quarantined"] > 0
@@ -212,7 +214,9 @@ def test_retry_makes_the_failed_labels_of_finished_iterations_too(
         "retries": 0,
         "max_failed_fraction": 0.9,
     }
-    path = write_campaign(tmp_path, labels=labels, budget={"labels": 14, "iterations": 1})
+    seeds = {"n": 6, "n_atoms": 8, "vacancy_probability": 0.5}
+    budget = {"labels": 14, "iterations": 1}
+    path = write_campaign(tmp_path, labels=labels, seeds=seeds, budget=budget)
     run = run_campaign(path)
     assert run.records.count(LabelDoc, {"status": "quarantined"}) > 0
     n_labels = run.records.count(LabelDoc)
