@@ -76,6 +76,7 @@ def train(
     from nepal_flows.cli.files import read_reference_energies
     from nepal_flows.cli.training_output import training_content, training_lines
     from nepal_flows.core.nep.training import TrainingSettings
+    from nepal_flows.engines.kernel_cache import compile_kernels_once
     from nepal_flows.engines.native_training import run_native_training
 
     beside = warm_start and warm_start.parent / REFERENCE_ENERGIES
@@ -88,6 +89,7 @@ def train(
     if lbfgs_steps is not None:
         settings = dataclasses.replace(settings, n_lbfgs_steps=lbfgs_steps)
     with counter("training", quiet=quiet) as progress:
+        compile_kernels_once()
         run = run_native_training(
             input_file,
             train_frames,
