@@ -278,7 +278,7 @@ def campaign_choices(
         k_grid=suggested_grid(unit) if folds else None,
         is_periodic=is_periodic,
         mixes=mixes,
-        budget=10 * math.ceil(2.0 * needed / 10.0),
+        budget=10 * math.ceil(1.2 * needed / 10.0),
         n_projection=d,
         workers=workers,
     )

@@ -19,6 +19,9 @@ GRADIENT_US_PER_NEIGHBOUR = 0.03
 DFT_SECONDS = {"espresso": 0.93, "cp2k": 3.0}
 """One label of 8 to 16 silicon atoms with folded k-points, CPU seconds per atom."""
 
+LATE_ROUNDS = 1.5
+"""Rounds over those that full batches would take: the last ones find few frames."""
+
 _ELECTRONS_OF_SILICON = 4.0
 _EMT_SECONDS_PER_ATOM = 2e-4
 _UNKNOWN_SECONDS_PER_ATOM = 0.05
@@ -157,7 +160,7 @@ def build_forecast(
     weight = neighbours[0] + 2.0 * neighbours[1]
     middle = min(0.5 * (n_labels[0] + n_labels[1]), float(campaign.budget.labels))
     batch = campaign.selection.labels_per_iteration + campaign.selection.audit_per_iteration
-    growing = math.ceil(max(0.0, middle - campaign.seeds.n) / max(batch, 1))
+    growing = math.ceil(LATE_ROUNDS * max(0.0, middle - campaign.seeds.n) / max(batch, 1))
     loops = min(growing + convergence.clean_rounds, campaign.budget.iterations)
     atom_steps = checks = runs = confirmed = 0.0
     for condition, n_atoms in zip(exploration.conditions, run_atoms, strict=True):
@@ -186,8 +189,13 @@ def build_forecast(
     fits += training_seconds(campaign, middle * atoms_per_label, weight, stage="final")
     one_label = label_seconds(campaign, atoms_per_label, valences)
     md = steps_total * weight * MD_US_PER_NEIGHBOUR * 1e-6
+    audits = campaign.selection.audit_per_iteration * (loops + 1)
     stages = (
-        Stage("label", middle * one_label, f"{one_label:.3g} CPU s a label, within a factor of 3"),
+        Stage(
+            "label",
+            (middle + audits) * one_label,
+            f"{one_label:.3g} CPU s a label, within a factor of 3",
+        ),
         Stage("train", fits, f"{loops} fits in the loop, one long fit"),
         Stage("explore", md + steps_total * grade_us * 1e-6, "molecular dynamics and grades"),
     )
@@ -195,7 +203,7 @@ def build_forecast(
     wall = sum(stage.cpu_s for stage in stages) / workers + _PROCESS_START_SECONDS * (loops + 1)
     n_runs = runs * loops + campaign.confirmation.replicas * len(exploration.conditions)
     return Forecast(
-        n_labels=n_labels,
+        n_labels=(n_labels[0] + audits, n_labels[1] + audits),
         n_iterations=loops + 1,
         n_runs=int(n_runs),
         n_checks=int(checks * loops),

@@ -46,14 +46,15 @@ def test_needs_follow_the_rule_of_the_rarest_element(edited):
     copper, gold = plan.needs
     assert copper.rows_per_label == 24
     assert gold.rows_per_label == 8
-    assert gold.labels_needed == (95, 135)  # 1.4 and 2 times 540, over 8
-    assert plan.forecast.n_labels == (95, 135)
+    assert gold.labels_needed == (169, 507)  # 2.5 and 7.5 times 540, over 8
+    audits = 2 * plan.forecast.n_iterations
+    assert plan.forecast.n_labels == (169 + audits, 507 + audits)
     assert any(p.place == "budget.labels" and "Au" in p.message for p in plan.problems)
 
 
 def test_labels_needed_is_the_measured_rule():
-    assert labels_needed(540, 1, n_atoms=32) == (24, 34)
-    assert labels_needed(540, 2, n_atoms=32) == (48, 68)
+    assert labels_needed(540, 1, n_atoms=32) == (43, 127)
+    assert labels_needed(540, 2, n_atoms=32) == (85, 254)
 
 
 def test_sound_campaign_has_no_problem(folder):
