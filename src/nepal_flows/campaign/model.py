@@ -153,7 +153,9 @@ class SelectionSection(Section):
 
     labels_per_iteration: PositiveInt = Field(10, description="Most labels of one iteration.")
     audit_per_iteration: NonNegativeInt = Field(
-        2, description="Further frames drawn at random, labelled and never trained on (hold-out)."
+        2,
+        description="Further frames drawn at random, labelled and never trained on (hold-out), up "
+        "to a quarter of the training set; a confirmation always draws them.",
     )
     threshold: Positive = Field(
         5.0, gt=1.0, description="Selection stops when no candidate is graded above this."

@@ -13,8 +13,8 @@ from nepal_flows.core.structure import Structure
 ROWS_PER_COLUMN = (2.5, 7.5)
 """Training environments of an element, over d, at which converged campaigns were found to be.
 
-Copper and nickel with EMT: 2.8, 5.0, 6.1, 7.3 and 7.4. Errors are low from 1.4 on; it is the hot and
-liquid conditions that take the rest until they are clean.
+Copper and nickel with EMT: 2.8, 5.0, 6.1, 7.3 and 7.4. Errors are low from 1.4 on; it is the hot
+and liquid conditions that take the rest until they are clean.
 """
 
 

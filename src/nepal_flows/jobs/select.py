@@ -1,6 +1,7 @@
 """Selection: which of the frames that exploration met are labelled."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ AUDIT_CEILING = 10.0
 
 A frame of a run that went astray would stay in the hold-out set for good and hide what matters.
 """
+
+
+LARGEST_HOLDOUT = 0.25
+"""In the loop no more is held out than this share of what is trained on; a confirmation always
+draws its audit frames, for they are what its errors rest on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +187,11 @@ class SelectMaker(StageMaker):
             for name in names
             if turn < len(by_condition[name])
         ]
-        return drawn[: max(0, min(self.campaign.selection.audit_per_iteration, budget))]
+        wanted = min(self.campaign.selection.audit_per_iteration, budget)
+        if state.phase == "loop":
+            enough = math.ceil(LARGEST_HOLDOUT * (len(dataset.train) + len(chosen)))
+            wanted = min(wanted, enough - len(dataset.holdout))
+        return drawn[: max(0, wanted)]
 
     def _is_close(self, frame: Found, other: Found) -> bool:
         """Return whether two frames of one run lie within one decorrelated window."""
