@@ -77,8 +77,11 @@ def compile_kernels_once() -> None:
 
 
 def numerics_digest() -> str:
-    """Return the SHA-256 of all sources of the numerics."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of all sources of the numerics, and of where they are installed.
+
+    Numba finds kernels by the path of their source: two copies of the package share none.
+    """
+    digest = hashlib.sha256(str(_NUMERICS.resolve()).encode())
     for path in sorted(_NUMERICS.rglob("*.py")):
         digest.update(path.relative_to(_NUMERICS).as_posix().encode())
         digest.update(path.read_bytes())
