@@ -39,7 +39,7 @@ def test_silicon_campaign_goes_from_structure_to_report_with_real_labels(name, t
     assert {label.status for label in labels} == {"done"}
     seeds = [label for label in labels if label.ancestry.source == "seed"]
     energies = [label.energy_eV / label.n_atoms for label in seeds]
-    assert 0.0 < max(energies) - min(energies) < 0.5  # cells of 2 and 4 atoms, rattled and strained
+    assert 0.0 < max(energies) - min(energies) < 2.0  # the last seed is rattled by 0.2 Å
     model = run.records.load(TrainingDoc, run.campaign.final_model_key)
     assert model.training_errors.reference_force_rms_meV_per_A > 10.0
     page = build_report(report_data(run.records, run.campaign.key))
