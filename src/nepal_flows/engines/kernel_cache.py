@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 from nepal_flows.errors import EngineError
@@ -77,11 +78,12 @@ def compile_kernels_once() -> None:
 
 
 def numerics_digest() -> str:
-    """Return the SHA-256 of all sources of the numerics, and of where they are installed.
+    """Return the SHA-256 of all sources of the numerics, of where they are, and of the compiler.
 
     Numba finds kernels by the path of their source: two copies of the package share none.
     """
-    digest = hashlib.sha256(str(_NUMERICS.resolve()).encode())
+    compiler = f"{version('numba')} {version('llvmlite')} {sys.version}"
+    digest = hashlib.sha256(f"{_NUMERICS.resolve()} {compiler}".encode())
     for path in sorted(_NUMERICS.rglob("*.py")):
         digest.update(path.relative_to(_NUMERICS).as_posix().encode())
         digest.update(path.read_bytes())

@@ -15,7 +15,7 @@ def numerics(tmp_path, monkeypatch):
     (folder / "one.py").write_text("x = 1\n")
     monkeypatch.setattr(kernel_cache, "_NUMERICS", folder)
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setattr(kernel_cache, "sys", type("NoNumba", (), {"modules": {}}))
+    monkeypatch.setattr(kernel_cache, "sys", type("NoNumba", (), {"modules": {}, "version": "3"}))
     yield folder
     os.environ.pop("NUMBA_CACHE_DIR", None)
 
