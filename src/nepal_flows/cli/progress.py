@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Counter = Callable[[int, int], None]
 
+LOG_INTERVAL_S = 60.0
+"""Without a terminal, how often a stage that lasts says how far it is, s."""
+
 
 @contextmanager
 def counter(description: str, *, quiet: bool = False) -> Iterator[Counter]:
@@ -39,6 +42,7 @@ class CampaignProgress:
         self._task: Any = None
         self._note = ""
         self._began = 0.0
+        self._logged = 0.0
 
     def __enter__(self) -> "CampaignProgress":
         if not self._quiet and sys.stderr.isatty():
@@ -58,6 +62,7 @@ class CampaignProgress:
         if event.stage != self._stage:
             self._finish()
             self._stage, self._began = event.stage, time.monotonic()
+            self._logged = self._began
             if self._bars is not None:
                 self._task = self._bars.add_task(event.stage, total=None)
         self._note = event.note or self._note
@@ -65,6 +70,11 @@ class CampaignProgress:
             self._bars.update(self._task, completed=event.done, total=event.total or None)
             if event.note:
                 self._bars.update(self._task, description=f"{event.stage}: {event.note}"[:70])
+        elif time.monotonic() - self._logged > LOG_INTERVAL_S:
+            self._logged = time.monotonic()
+            spent = self._logged - self._began
+            line = f"{event.stage:<12}{spent:7.1f} s  {event.done} of {event.total}"
+            print(line, file=sys.stderr, flush=True)
 
     def _finish(self) -> None:
         if not self._stage:

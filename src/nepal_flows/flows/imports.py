@@ -27,6 +27,7 @@ from nepal_flows.schemas import (
     Ancestry,
     CampaignDoc,
     Cost,
+    IterationDoc,
     SelectedFrame,
     SelectionDoc,
     TrainingDoc,
@@ -190,6 +191,7 @@ def _selection(
     return SelectionDoc(
         key=key,
         campaign_id=document.key,
+        iteration=_last_iteration(records, document),
         model_sha256="",
         n_candidates=len(fresh),
         budget=len(fresh),
@@ -209,6 +211,12 @@ def _selection(
             pack_frames([frame.structure for frame in fresh.values()]), "frames.npz"
         ),
     )
+
+
+def _last_iteration(records: Records, document: CampaignDoc) -> int | None:
+    """Return the last iteration that ended, after whose labels an import comes; None at first."""
+    ended = records.rows(IterationDoc, {"campaign_id": document.key}, ["iteration"])
+    return max((row["iteration"] for row in ended), default=None)
 
 
 def _imported_model(

@@ -12,7 +12,7 @@ from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import STAGE, StageMaker
 from nepal_flows.jobs.timing import Stopwatch
-from nepal_flows.records import Records, derived_key
+from nepal_flows.records import Records, derived_key, made_once
 from nepal_flows.schemas import ActiveSetDoc, ElementCoverage, TrainingDoc
 
 
@@ -34,12 +34,12 @@ class ActiveSetMaker(StageMaker):
         records = Records.current()
         training = records.load(TrainingDoc, training_key)
         section = self.campaign.active_set
-        convergence = self.campaign.convergence
-        asked = (section.variant, section.rcond, convergence.rank_growth)
+        asked = (section.variant, section.rcond, self.campaign.convergence.rank_growth)
         key = derived_key("active_set", training_key, *asked)
-        found = records.find(ActiveSetDoc, key)
-        if found is not None:
-            return found
+        return made_once(records, ActiveSetDoc, key, lambda: self._document(records, key, training))
+
+    def _document(self, records: Records, key: str, training: TrainingDoc) -> ActiveSetDoc:
+        section = self.campaign.active_set
         watch = Stopwatch()
         report_progress("active set", 0, 1)
         model = read_nep_txt(records.blobs.get(training.model).decode())
@@ -50,7 +50,7 @@ class ActiveSetMaker(StageMaker):
             variant=section.variant,
             rcond=section.rcond,
             n_last_batch=training.n_new_structures,
-            max_rank_growth=convergence.rank_growth,
+            max_rank_growth=self.campaign.convergence.rank_growth,
             model_sha256=training.model_sha256,
             memory_limit_MB=self.campaign.resources.memory_limit_MB,
             n_threads=self.campaign.resources.workers,
@@ -59,6 +59,7 @@ class ActiveSetMaker(StageMaker):
             key=key,
             campaign_id=training.campaign_id,
             iteration=training.iteration,
+            model_key=training.key,
             model_sha256=training.model_sha256,
             variant=section.variant,
             rcond=section.rcond,
@@ -68,7 +69,7 @@ class ActiveSetMaker(StageMaker):
         )
         ranks = ", ".join(f"{c.element} {c.rank}/{c.n_projection}" for c in document.coverage)
         report_progress("active set", 1, 1, f"rank {ranks}")
-        return records.put(document)
+        return document
 
 
 def _coverage(member: ElementActiveSet) -> ElementCoverage:

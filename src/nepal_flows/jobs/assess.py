@@ -94,7 +94,7 @@ class AssessMaker(StageMaker):
         watch = Stopwatch()
         report_progress("assess", 0, 1)
         grader = records.load(ActiveSetDoc, active_set_key)
-        training = next(records.query(TrainingDoc, {"model_sha256": grader.model_sha256}))
+        training = records.load(TrainingDoc, grader.model_key)
         runs = [records.load(ExplorationDoc, k) for bundle in exploration_keys for k in bundle]
         selection = records.load(SelectionDoc, selection_key)
         dataset = campaign_dataset(records, state.campaign_id, self.campaign)

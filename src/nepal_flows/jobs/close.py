@@ -6,7 +6,7 @@ from jobflow import job
 
 from nepal_flows.jobs.stage import STAGE, StageMaker
 from nepal_flows.records import Records
-from nepal_flows.schemas import ActiveSetDoc, CampaignDoc, CampaignState, EndState, TrainingDoc
+from nepal_flows.schemas import ActiveSetDoc, CampaignDoc, CampaignState, EndState
 
 
 @dataclass
@@ -40,12 +40,11 @@ class CloseMaker(StageMaker):
         records = Records.current()
         campaign = records.load(CampaignDoc, state.campaign_id)
         active_set = records.load(ActiveSetDoc, active_set_key)
-        models = records.query(TrainingDoc, {"model_sha256": active_set.model_sha256})
         closed = campaign.model_copy(
             update={
                 "end_state": end_state,
                 "end_reasons": reasons,
-                "final_model_key": next(models).key,
+                "final_model_key": active_set.model_key,
                 "final_active_set_key": active_set_key,
                 "validation_key": validation_key,
                 "n_iterations": state.iteration,

@@ -18,7 +18,7 @@ from nepal_flows.engines.pool import TaskResult, shared_pool
 from nepal_flows.io.frames import pack_arrays, pack_frames
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import STAGE, StageMaker, starting_structures
-from nepal_flows.records import Records, derived_key, derived_seed
+from nepal_flows.records import Records, derived_key, derived_seed, make_missing
 from nepal_flows.schemas import (
     ActiveSetDoc,
     Batch,
@@ -83,19 +83,34 @@ class ExploreMaker(StageMaker):
         records = Records.current()
         grader = records.load(ActiveSetDoc, active_set_key)
         planned = self._planned(state, active_set_key)
-        wanted = [planned[number] for number in runs]
-        missing = [run for run in wanted if records.find(ExplorationDoc, run.key) is None]
-        tasks = self._tasks(records, state, grader, missing)
+        wanted = {planned[number].key: planned[number] for number in runs}
+        done = 0
+
+        def explore(keys: Sequence[str]) -> None:
+            nonlocal done
+            missing = [wanted[key] for key in keys]
+            done = max(done, len(wanted) - len(missing))
+            report_progress("explore", done, len(wanted))
+            for document in self._explored(records, state, grader, missing):
+                records.put(document)
+                done += 1
+                report_progress("explore", done, len(wanted), _note(document))
+
+        make_missing(records, ExplorationDoc, list(wanted), explore)
+        return Batch(keys=list(wanted))
+
+    def _explored(
+        self,
+        records: Records,
+        state: CampaignState,
+        grader: ActiveSetDoc,
+        runs: Sequence[PlannedRun],
+    ) -> Iterator[ExplorationDoc]:
+        tasks = self._tasks(records, state, grader, runs)
         pool = shared_pool(self.campaign.resources.workers, preload=PRELOAD)
-        done = len(wanted) - len(missing)
-        report_progress("explore", done, len(wanted))
         for result in pool.run(run_exploration, ((task,) for task in tasks), inline=True):
-            run = missing[result.index]
-            document = self._document(records, state, grader, run, tasks[result.index], result)
-            records.put(document)
-            done += 1
-            report_progress("explore", done, len(wanted), _note(document))
-        return Batch(keys=[run.key for run in wanted])
+            number = result.index
+            yield self._document(records, state, grader, runs[number], tasks[number], result)
 
     def _replicas(self, phase: Phase) -> Iterator[tuple[Condition, int]]:
         for condition in self.campaign.exploration.conditions:
@@ -106,21 +121,28 @@ class ExploreMaker(StageMaker):
                 yield condition, replica
 
     def _planned(self, state: CampaignState, active_set_key: str) -> list[PlannedRun]:
-        exploration = self.campaign.exploration.model_dump(mode="json", exclude={"conditions"})
-        confirmation = self.campaign.confirmation.model_dump(mode="json")
+        asked = self._asked(state.phase)
         planned = []
         for condition, replica in self._replicas(state.phase):
             place = (state.campaign_id, state.iteration, state.phase, condition.name, replica)
-            asked = (condition.model_dump(mode="json"), exploration, confirmation)
+            protocol = condition.model_dump(mode="json")
             planned.append(
                 PlannedRun(
                     condition=condition,
                     replica=replica,
-                    key=derived_key("exploration", *place, active_set_key, *asked),
+                    key=derived_key("exploration", *place, active_set_key, protocol, asked),
                     seed=derived_seed(self.campaign.seed, *place[1:]),
                 )
             )
         return planned
+
+    def _asked(self, phase: Phase) -> dict[str, Any]:
+        """Return what of the campaign file, beside the condition, a run of this phase obeys."""
+        exploration = self.campaign.exploration.model_dump(mode="json", exclude={"conditions"})
+        asked = {**exploration, "n_audit": self.campaign.selection.audit_per_iteration}
+        if phase == "confirmation":
+            asked["confirmation"] = self.campaign.confirmation.model_dump(mode="json")
+        return asked
 
     def _tasks(
         self,
@@ -132,7 +154,7 @@ class ExploreMaker(StageMaker):
         if not runs:
             return []
         structures = starting_structures(records, state.campaign_id)
-        model = next(records.query(TrainingDoc, {"model_sha256": grader.model_sha256}))
+        model = records.load(TrainingDoc, grader.model_key)
         model_text = records.blobs.get(model.model).decode()
         active_set = records.blobs.get(grader.active_set)
         return [

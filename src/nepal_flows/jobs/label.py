@@ -16,7 +16,7 @@ from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.routing import routed
 from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker, starting_structures
 from nepal_flows.labelers import LabelOutcome, build_gate, label_document, label_structures
-from nepal_flows.records import Records, derived_uuid, label_key, settings_key
+from nepal_flows.records import Records, derived_uuid, label_key, make_missing, settings_key
 from nepal_flows.schemas import (
     Ancestry,
     ApprovalDoc,
@@ -115,12 +115,14 @@ class LabelMaker(StageMaker):
         labeler = self._labeler(records, selection.campaign_id or "")
         settings = settings_key(labeler.physics())
         structures = unpack_frames(records.blobs.get(selection.frames)).structures
-        keys = [label_key(selection.selected[i].structure_key, settings) for i in frames]
-        missing = [
-            i for i, key in zip(frames, keys, strict=True) if records.find(LabelDoc, key) is None
-        ]
-        self._make_labels(records, selection, labeler, missing, structures, len(frames))
-        return self._checked(records, keys)
+        wanted = {label_key(selection.selected[i].structure_key, settings): i for i in frames}
+
+        def make(keys: Sequence[str]) -> None:
+            missing = [wanted[key] for key in keys]
+            self._make_labels(records, selection, labeler, missing, structures, len(wanted))
+
+        make_missing(records, LabelDoc, list(wanted), make)
+        return self._checked(records, list(wanted))
 
     def _make_labels(
         self,

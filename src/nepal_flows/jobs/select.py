@@ -20,7 +20,7 @@ from nepal_flows.jobs.dataset import Dataset, campaign_dataset
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import STAGE, StageMaker
 from nepal_flows.jobs.timing import Stopwatch
-from nepal_flows.records import Records, derived_key, derived_seed, structure_key
+from nepal_flows.records import Records, derived_key, derived_seed, made_once, structure_key
 from nepal_flows.schemas import (
     ActiveSetDoc,
     BlobRef,
@@ -87,12 +87,24 @@ class SelectMaker(StageMaker):
         keys = [key for bundle in exploration_keys for key in bundle]
         asked = (self.campaign.selection.model_dump(mode="json"), self.campaign.budget.labels)
         key = derived_key("selection", state.campaign_id, state.iteration, keys, *asked)
-        found = records.find(SelectionDoc, key)
-        if found is not None:
-            return found
+        return made_once(
+            records,
+            SelectionDoc,
+            key,
+            lambda: self._document(records, key, state, active_set_key, keys),
+        )
+
+    def _document(
+        self,
+        records: Records,
+        key: str,
+        state: CampaignState,
+        active_set_key: str,
+        run_keys: Sequence[str],
+    ) -> SelectionDoc:
         watch = Stopwatch()
         report_progress("select", 0, 1)
-        runs = [records.load(ExplorationDoc, run) for run in keys]
+        runs = [records.load(ExplorationDoc, run) for run in run_keys]
         grader_doc = records.load(ActiveSetDoc, active_set_key)
         dataset = campaign_dataset(records, state.campaign_id, self.campaign)
         grader = _grader(records, grader_doc)
@@ -107,23 +119,21 @@ class SelectMaker(StageMaker):
             for frame, index in zip(chosen, selection.selected, strict=True)
         ] + [_entry(frame, "holdout", None) for frame in audit]
         report_progress("select", 1, 1, _note(candidates, chosen, audit))
-        return records.put(
-            SelectionDoc(
-                key=key,
-                campaign_id=state.campaign_id,
-                iteration=state.iteration,
-                model_sha256=grader_doc.model_sha256,
-                n_candidates=len(candidates),
-                budget=n_wanted,
-                selected=selected,
-                refused=selection.refused,
-                decisions=_decisions(records, candidates, selection),
-                frames=records.blobs.put(
-                    pack_frames([frame.structure for frame in (*chosen, *audit)]), "frames.npz"
-                ),
-                largest_remaining_grade=selection.largest_remaining_grade,
-                cost=watch.cost(),
-            )
+        return SelectionDoc(
+            key=key,
+            campaign_id=state.campaign_id,
+            iteration=state.iteration,
+            model_sha256=grader_doc.model_sha256,
+            n_candidates=len(candidates),
+            budget=n_wanted,
+            selected=selected,
+            refused=selection.refused,
+            decisions=_decisions(records, candidates, selection),
+            frames=records.blobs.put(
+                pack_frames([frame.structure for frame in (*chosen, *audit)]), "frames.npz"
+            ),
+            largest_remaining_grade=selection.largest_remaining_grade,
+            cost=watch.cost(),
         )
 
     def _selected(
@@ -200,7 +210,7 @@ class SelectMaker(StageMaker):
 
 
 def _grader(records: Records, document: ActiveSetDoc) -> Grader:
-    training = next(records.query(TrainingDoc, {"model_sha256": document.model_sha256}))
+    training = records.load(TrainingDoc, document.model_key)
     model = read_nep_txt(records.blobs.get(training.model).decode())
     frames = unpack_frames(records.blobs.get(training.dataset)).structures
     return Grader(

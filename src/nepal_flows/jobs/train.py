@@ -20,7 +20,7 @@ from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import STAGE, StageMaker
 from nepal_flows.jobs.timing import Stopwatch
-from nepal_flows.records import Records, derived_seed, model_key
+from nepal_flows.records import Records, derived_seed, made_once, model_key
 from nepal_flows.schemas import CampaignState, TrainingDoc
 
 TRAINER = "native"
@@ -81,11 +81,14 @@ class TrainMaker(StageMaker):
         )
         fit = planned_fit(self.campaign, state, dataset, previous)
         key = self._key(dataset, fit)
-        for known in (key, None if previous is None else previous.key):
-            found = records.find(TrainingDoc, known) if known else None
-            if found is not None and (known == key or _is_same(found, dataset, fit)):
-                return found
-        return records.put(self._trained(records, state, dataset, previous, fit, key))
+        if previous is not None and _is_same(previous, dataset, fit):
+            return previous
+        return made_once(
+            records,
+            TrainingDoc,
+            key,
+            lambda: self._trained(records, state, dataset, previous, fit, key),
+        )
 
     def _key(self, dataset: Dataset, fit: Fit) -> str:
         settings = dataclasses.asdict(fit.settings)

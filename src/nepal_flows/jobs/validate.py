@@ -21,7 +21,7 @@ from nepal_flows.jobs.stage import STAGE, StageMaker, starting_structures
 from nepal_flows.jobs.timing import Stopwatch
 from nepal_flows.labelers import AseLabeler
 from nepal_flows.labelers.teacher import run_teacher
-from nepal_flows.records import Records, derived_key, derived_seed
+from nepal_flows.records import Records, derived_key, derived_seed, made_once
 from nepal_flows.schemas import CampaignState, TrainingDoc, ValidationDoc
 
 
@@ -57,12 +57,27 @@ class ValidateMaker(StageMaker):
                 f"{self.campaign.labels.code}` is too slow for. Remove the section."
             )
         key = derived_key("validation", training_key, section.model_dump(mode="json"))
-        found = records.find(ValidationDoc, key)
-        if found is not None:
-            return found
-        watch = Stopwatch()
         training = records.load(TrainingDoc, training_key)
-        results = self._trajectories(section, labeler, structures)
+
+        def compare() -> ValidationDoc:
+            watch = Stopwatch()
+            results = self._trajectories(section, labeler, structures)
+            document = self._document(records, key, state, training, section, results)
+            return document.model_copy(
+                update={"cost": watch.cost(worker_cpu_s=sum(result.cpu_s for result in results))}
+            )
+
+        return made_once(records, ValidationDoc, key, compare)
+
+    def _document(
+        self,
+        records: Records,
+        key: str,
+        state: CampaignState,
+        training: TrainingDoc,
+        section: ValidationSection,
+        results: Sequence[TaskResult],
+    ) -> ValidationDoc:
         frames = [frame for result in results for frame in result.value_or_raise()]
         names = [
             run.name
@@ -73,21 +88,18 @@ class ValidateMaker(StageMaker):
         references = training.reference_energies_eV
         errors = errors_of(model, frames, references)
         report_progress("validate", 1, 1, f"{errors.force_rmse_meV_per_A:.1f} meV/Å over all")
-        return records.put(
-            ValidationDoc(
-                key=key,
-                campaign_id=state.campaign_id,
-                iteration=state.iteration,
-                model_sha256=training.model_sha256,
-                seed=section.seed,
-                errors=errors,
-                errors_by_condition=errors_by_condition(model, frames, names, references),
-                limits_meV_per_A=_limits(section),
-                parity=records.blobs.put(
-                    pack_frames(frames, scalars={"condition": names}), "frames.npz"
-                ),
-                cost=watch.cost(worker_cpu_s=sum(result.cpu_s for result in results)),
-            )
+        return ValidationDoc(
+            key=key,
+            campaign_id=state.campaign_id,
+            iteration=state.iteration,
+            model_sha256=training.model_sha256,
+            seed=section.seed,
+            errors=errors,
+            errors_by_condition=errors_by_condition(model, frames, names, references),
+            limits_meV_per_A=_limits(section),
+            parity=records.blobs.put(
+                pack_frames(frames, scalars={"condition": names}), "frames.npz"
+            ),
         )
 
     def _trajectories(

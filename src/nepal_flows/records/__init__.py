@@ -14,6 +14,7 @@ from nepal_flows.records.keys import (
     structure_key,
 )
 from nepal_flows.records.lock import CampaignLock
+from nepal_flows.records.once import made_once, make_missing
 from nepal_flows.records.records import Records
 from nepal_flows.records.sqlite_store import SqliteStore
 from nepal_flows.records.store import embedded_job_store, job_store_from_settings
@@ -33,6 +34,8 @@ __all__ = [
     "embedded_job_store",
     "job_store_from_settings",
     "label_key",
+    "made_once",
+    "make_missing",
     "model_key",
     "settings_key",
     "structure_key",

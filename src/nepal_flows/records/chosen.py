@@ -47,7 +47,7 @@ def chosen_labels(
     """
     selections = sorted(
         records.query(SelectionDoc, {"campaign_id": campaign_id}),
-        key=lambda doc: (-1 if doc.iteration is None else doc.iteration, doc.key),
+        key=_age,
     )
     wanted: dict[str, tuple[SelectedFrame, int | None]] = {}
     for doc in selections:
@@ -60,6 +60,12 @@ def chosen_labels(
     found = records.query(LabelDoc, {"key": {"$in": list(wanted)}})
     labels = {label.key: label for label in found}
     return [ChosenLabel(labels[key], *asked) for key, asked in wanted.items() if key in labels]
+
+
+def _age(document: SelectionDoc) -> tuple[int, bool, str]:
+    """Return what selections are sorted by: an import comes after the iteration it followed."""
+    iteration = -1 if document.iteration is None else document.iteration
+    return iteration, not document.model_sha256, document.key
 
 
 __all__ = ["ChosenLabel", "chosen_labels"]

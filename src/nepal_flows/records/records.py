@@ -1,7 +1,9 @@
 """What exists, by kind and key: find it, put it once, claim it before making it."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -63,19 +65,26 @@ class Records:
     def current(cls) -> "Records":
         """Return the records of the job that is running.
 
+        jobflow-remote lends a job files in the place of its store, and copies them when it ends.
+        Records are shared while jobs run, so there they are where the worker's own jobflow.yaml
+        says.
+
         Raises
         ------
         RecordError
             If no job is running, or it was not configured to see its store.
+        SettingsError
+            Under jobflow-remote, if the worker has no jobflow.yaml.
         """
         from jobflow.core.state import CURRENT_JOB  # noqa: PLC0415 - half a second, needed in jobs alone
 
-        if CURRENT_JOB.store is None:
+        store = CURRENT_JOB.store
+        if store is None:
             raise RecordError(
                 "No job with access to its store is running here. Decorate the job with "
                 "`config=JobConfig(expose_store=True)`, or build `Records(job_store)`."
             )
-        return cls(CURRENT_JOB.store)
+        return cls(_site_store() if _is_lent(store) else store)
 
     def find(self, document_class: type[DocT], key: str) -> DocT | None:
         """Return the document of a class with a key, None if there is none."""
@@ -221,6 +230,31 @@ class Records:
             for field in INDEXED_FIELDS:
                 self.store.ensure_index(field)
             self.blobs.store.ensure_index("blob_uuid")
+
+
+def _is_lent(job_store: "JobStore") -> bool:
+    """Return whether a store is the set of files that jobflow-remote gives to one job."""
+    return type(job_store.docs_store).__module__.split(".")[0] == "jobflow_remote"
+
+
+def _site_store() -> "JobStore":
+    if not has_jobflow_configuration():
+        raise SettingsError(
+            "This worker has no jobflow.yaml, but under jobflow-remote the records are kept where "
+            "it says. Set JOBFLOW_CONFIG_FILE in the worker's `exec_config` to a copy of "
+            "fireworker_configs/jobflow.yaml."
+        )
+    from jobflow import SETTINGS  # noqa: PLC0415
+
+    return SETTINGS.JOB_STORE
+
+
+def has_jobflow_configuration() -> bool:
+    """Return whether this site has told jobflow where to store."""
+    if os.environ.get("JOBFLOW_JOB_STORE"):
+        return True
+    file = os.environ.get("JOBFLOW_CONFIG_FILE") or "~/.jobflow.yaml"
+    return Path(file).expanduser().is_file()
 
 
 def _record_id(kind: str, key: str) -> str:

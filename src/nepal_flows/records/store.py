@@ -1,12 +1,17 @@
 """Where documents and bytes are kept: beside the campaign, or where jobflow.yaml says."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nepal_flows.errors import SettingsError
 from nepal_flows.records.blob_directory import BlobDirectory
-from nepal_flows.records.records import BLOBS_STORE, INDEXED_FIELDS, RECORDS_STORE, Records
+from nepal_flows.records.records import (
+    BLOBS_STORE,
+    INDEXED_FIELDS,
+    RECORDS_STORE,
+    Records,
+    has_jobflow_configuration,
+)
 from nepal_flows.records.sqlite_store import SqliteStore
 
 if TYPE_CHECKING:
@@ -79,14 +84,6 @@ def job_store_from_settings(directory: str | Path, *, kind: str = "auto") -> "Jo
     Records(job_store).ensure_indexes()
     job_store.connect()
     return job_store
-
-
-def has_jobflow_configuration() -> bool:
-    """Return whether this site has told jobflow where to store."""
-    if os.environ.get("JOBFLOW_JOB_STORE"):
-        return True
-    file = os.environ.get("JOBFLOW_CONFIG_FILE") or "~/.jobflow.yaml"
-    return Path(file).expanduser().is_file()
 
 
 __all__ = ["embedded_job_store", "has_jobflow_configuration", "job_store_from_settings"]

@@ -62,6 +62,7 @@ class ActiveSetDoc(Document):
 
     kind: ClassVar[str] = "active_set"
 
+    model_key: str = Field(description="Key of the TrainingDoc.")
     model_sha256: str
     variant: str
     rcond: float

@@ -5,6 +5,8 @@ database of its own there, which is dropped.
 """
 
 import os
+import subprocess
+import sys
 import uuid
 
 import pytest
@@ -84,3 +86,12 @@ def make_label():
         )
 
     return make
+
+
+@pytest.fixture
+def dead_process() -> str:
+    """A name that no living process has."""
+    code = "from nepal_flows.records.owner import this_process; print(this_process())"
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()

@@ -186,14 +186,3 @@ def test_job_reaches_the_records_of_its_store(job_store, make_label, tmp_path, m
     assert Records(job_store).find(LabelDoc, "k") is not None
     assert job_store.get_output(put.uuid) == "k"
     assert "expose_store=True" in job_store.get_output(look.uuid)
-
-
-@pytest.fixture
-def dead_process():
-    import subprocess
-    import sys
-
-    code = "from nepal_flows.records.owner import this_process; print(this_process())"
-    return subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()

@@ -346,6 +346,7 @@ class FakeCampaign:
         coverage = self.coverage(iteration)
         self.active_sets.append(
             ActiveSetDoc(
+                model_key=model.key,
                 key=f"as-{iteration}",
                 created_at=WHEN.format(2 * iteration),
                 iteration=iteration,

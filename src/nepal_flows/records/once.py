@@ -1,0 +1,95 @@
+"""Make documents once, also when several workers want the same ones."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from nepal_flows.records.records import DocT, Records
+from nepal_flows.schemas.base import Document
+
+LEASE_S = 120.0
+"""How long a claim outlives the last sign of life of a worker on another host, s."""
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 10.0
+
+
+def made_once(
+    records: Records, document_class: type[DocT], key: str, make: Callable[[], DocT]
+) -> DocT:
+    """Return the document with a key: the stored one, or the one that ``make`` returns, stored.
+
+    While another worker makes it this waits; if that worker dies, the work is taken over.
+    """
+
+    def made(_: Sequence[str]) -> None:
+        records.put(make())
+
+    make_missing(records, document_class, [key], made)
+    return records.load(document_class, key)
+
+
+def make_missing(
+    records: Records,
+    document_class: type[Document],
+    keys: Sequence[str],
+    make: Callable[[Sequence[str]], None],
+) -> None:
+    """Return once every document exists, or its making was tried here.
+
+    Parameters
+    ----------
+    records
+        Where they are kept.
+    document_class, keys
+        Which documents.
+    make
+        Makes and stores those of the keys it is given: the ones that do not exist and that no
+        other worker is making. It is called again for what another worker left undone.
+    """
+    pending, pause = _missing(records, document_class, keys), _FIRST_PAUSE_S
+    while pending:
+        with _claimed(records, document_class.kind, pending) as granted:
+            mine = _missing(records, document_class, granted)  # made since we looked
+            if mine:
+                make(mine)
+        if not granted:
+            time.sleep(pause)
+            pause = min(2.0 * pause, _LONGEST_PAUSE_S)
+        pending = _missing(records, document_class, [k for k in pending if k not in granted])
+
+
+def _missing(records: Records, document_class: type[Document], keys: Sequence[str]) -> list[str]:
+    if not keys:
+        return []
+    found = records.rows(document_class, {"key": {"$in": list(keys)}}, ["key"])
+    known = {row["key"] for row in found}
+    return [key for key in dict.fromkeys(keys) if key not in known]
+
+
+@contextmanager
+def _claimed(records: Records, kind: str, keys: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the keys that are ours to make; the claims are renewed until the block is left."""
+    granted = [key for key in keys if records.claim(kind, key, lease_s=LEASE_S)]
+    finished = threading.Event()
+
+    def renew() -> None:
+        while not finished.wait(LEASE_S / 4.0):
+            for key in granted:
+                records.claim(kind, key, lease_s=LEASE_S)
+
+    heartbeat = threading.Thread(target=renew, name="claims", daemon=True)
+    if granted:
+        heartbeat.start()
+    try:
+        yield granted
+    finally:
+        finished.set()
+        if granted:
+            heartbeat.join()
+        for key in granted:
+            records.release(kind, key)
+
+
+__all__ = ["LEASE_S", "made_once", "make_missing"]
