@@ -74,6 +74,7 @@ def import_(
 ) -> None:
     """Start a campaign from labelled frames and, perhaps, a model that exist."""
     from nepal_flows.cli.locate import opened_campaign
+    from nepal_flows.engines.input_frames import repeats_remark
     from nepal_flows.flows.imports import import_frames
     from nepal_flows.io.structures import read_labelled
 
@@ -88,6 +89,9 @@ def import_(
             model_text=model_text,
             n_checked=check,
         )
+    remark = repeats_remark(imported.repeated, source=frames, counts="once")
+    if remark is not None:
+        note(remark)
     if as_json:
         print_json(
             "import",
@@ -97,6 +101,7 @@ def import_(
                 "n_known": imported.n_known,
                 "n_checked": imported.n_checked,
                 "model_key": imported.model_key,
+                "repeated": imported.repeated,
             },
         )
         return

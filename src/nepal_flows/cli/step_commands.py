@@ -12,7 +12,7 @@ from nepal_flows.cli.options import (
     memory_limit_MB,
     threads,
 )
-from nepal_flows.cli.output import note, print_json, print_lines, table
+from nepal_flows.cli.output import note, print_json, print_lines
 from nepal_flows.cli.progress import counter
 
 REFERENCE_ENERGIES = "reference_energies.json"
@@ -74,7 +74,11 @@ def train(
     import dataclasses
 
     from nepal_flows.cli.files import read_reference_energies
-    from nepal_flows.cli.training_output import training_content, training_lines
+    from nepal_flows.cli.training_output import (
+        training_content,
+        training_lines,
+        training_remarks,
+    )
     from nepal_flows.core.nep.training import TrainingSettings
     from nepal_flows.engines.kernel_cache import compile_kernels_once
     from nepal_flows.engines.native_training import run_native_training
@@ -104,6 +108,8 @@ def train(
             n_threads=threads(n_threads),
             progress=lambda step, n_steps, _: progress(step, n_steps),
         )
+    for remark in training_remarks(run, train_frames, test):
+        note(remark)
     if as_json:
         print_json("train", training_content(run))
     else:
@@ -128,7 +134,8 @@ def predict(
 ) -> None:
     """Write energies, forces and virials of structures."""
     from nepal_flows.cli.files import read_reference_energies
-    from nepal_flows.engines.single_steps import predict_file
+    from nepal_flows.cli.step_output import prediction_content, prediction_lines
+    from nepal_flows.engines.prediction_step import predict_file
 
     energies = None
     if reference_energies is not None:
@@ -148,34 +155,9 @@ def predict(
             progress=progress,
         )
     if as_json:
-        print_json(
-            "predict",
-            {
-                "out": result.path,
-                "n_structures": len(result.energies),
-                "n_atoms": result.n_atoms.astype(int),
-                "energies_eV": result.energies,
-                "largest_forces_eV_per_A": result.largest_forces,
-                "errors": None
-                if result.errors is None
-                else {
-                    "energy_rmse_eV_per_atom": result.errors.energy_rmse,
-                    "force_rmse_eV_per_A": result.errors.force_rmse,
-                    "virial_rmse_eV_per_atom": result.errors.virial_rmse,
-                },
-            },
-        )
-        return
-    lines = [f"{len(result.energies)} structures predicted, in {result.path}"]
-    if result.errors is not None:
-        virial = result.errors.virial_rmse
-        lines.append(
-            "against the labels of the file: energy "
-            f"{1e3 * result.errors.energy_rmse:.2f} meV/atom (offset per element removed), force "
-            f"{1e3 * result.errors.force_rmse:.1f} meV/Å"
-            + ("" if virial is None else f", virial {1e3 * virial:.1f} meV/atom")
-        )
-    print_lines(*lines)
+        print_json("predict", prediction_content(result))
+    else:
+        print_lines(*prediction_lines(result))
 
 
 def active_set(
@@ -196,7 +178,9 @@ def active_set(
     quiet: QuietOption = False,
 ) -> None:
     """Build the active set of a potential and its training frames."""
-    from nepal_flows.engines.single_steps import active_set_file
+    from nepal_flows.cli.step_output import active_set_content, active_set_lines
+    from nepal_flows.engines.active_set_step import active_set_file
+    from nepal_flows.engines.input_frames import repeats_remark
 
     with counter("projecting", quiet=quiet) as progress:
         result = active_set_file(
@@ -209,43 +193,13 @@ def active_set(
             n_threads=threads(n_threads),
             progress=progress,
         )
-    names = (
-        "element",
-        "n_rows",
-        "n_distinct_rows",
-        "n_projection",
-        "rank",
-        "is_saturated",
-        "log_determinant",
-        "largest_training_grade",
-        "out_of_span_scale",
-        "converged",
-    )
-    elements = [{name: getattr(member, name) for name in names} for member in result.members]
+    remark = repeats_remark(result.repeated, source=train_frames)
+    if remark is not None:
+        note(remark)
     if as_json:
-        print_json(
-            "active-set",
-            {
-                "out": out,
-                "variant": result.variant,
-                "rcond": result.rcond,
-                "model_sha256": result.model_sha256,
-                "elements": elements,
-            },
-        )
-        return
-    columns = {
-        "element": "element",
-        "rows": "n_rows",
-        "distinct": "n_distinct_rows",
-        "d": "n_projection",
-        "rank": "rank",
-        "saturated": "is_saturated",
-        "ln|det|": "log_determinant",
-        "largest training grade": "largest_training_grade",
-    }
-    rows = [[element[name] for name in columns.values()] for element in elements]
-    print_lines(*table(list(columns), rows), f"{out} ({result.variant}, rcond {result.rcond:g})")
+        print_json("active-set", active_set_content(result))
+    else:
+        print_lines(*active_set_lines(result))
 
 
 def grade(
@@ -261,7 +215,8 @@ def grade(
     quiet: QuietOption = False,
 ) -> None:
     """Write the extrapolation grade of every atom, and the largest of every frame."""
-    from nepal_flows.engines.single_steps import grade_file
+    from nepal_flows.cli.step_output import grading_content, grading_lines
+    from nepal_flows.engines.grading_step import grade_file
 
     with counter("grading", quiet=quiet) as progress:
         result = grade_file(
@@ -278,27 +233,9 @@ def grade(
             "only its elements and size were compared."
         )
     if as_json:
-        print_json(
-            "grade",
-            {
-                "out": result.path,
-                "n_structures": len(result.grades),
-                "max_gamma": result.grades,
-                "max_gamma_by_element": result.by_element,
-                "is_verified": result.is_verified,
-            },
-        )
-        return
-    import numpy as np
-
-    quantiles = np.quantile(result.grades, [0.5, 0.9, 1.0])
-    by_element = ", ".join(f"{symbol} {value:.3g}" for symbol, value in result.by_element.items())
-    print_lines(
-        f"{len(result.grades)} structures graded, in {result.path}",
-        f"largest grade of a frame: median {quantiles[0]:.3g}, 90 % below {quantiles[1]:.3g}, "
-        f"maximum {quantiles[2]:.3g}",
-        f"largest by element: {by_element}",
-    )
+        print_json("grade", grading_content(result))
+    else:
+        print_lines(*grading_lines(result))
 
 
 def select(

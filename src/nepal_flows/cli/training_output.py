@@ -1,9 +1,11 @@
 """How `nepal train` shows its result."""
 
+from pathlib import Path
 from typing import Any
 
 from nepal_flows.cli.output import table
 from nepal_flows.core.nep.training import ModelErrors
+from nepal_flows.engines.input_frames import repeats_remark
 from nepal_flows.engines.native_training import NativeTrainingRun
 
 
@@ -23,6 +25,8 @@ def training_content(run: NativeTrainingRun) -> dict[str, Any]:
         "ignored_keywords": run.ignored_keywords,
         "training": _errors(result.training_errors),
         "test": None if result.holdout_errors is None else _errors(result.holdout_errors),
+        "repeated": run.repeated,
+        "tested_on_training": run.tested_on_training,
     }
 
 
@@ -60,6 +64,19 @@ def training_lines(run: NativeTrainingRun) -> list[str]:
     return lines
 
 
+def training_remarks(run: NativeTrainingRun, train: Path, test: Path | None) -> list[str]:
+    """Return what the frames of a training made remarkable: repeats, tests that are none."""
+    repeats = repeats_remark(run.repeated, source=train)
+    remarks = [] if repeats is None else [repeats]
+    if run.tested_on_training:
+        shown = ", ".join(f"{second} = {first}" for first, second in run.tested_on_training[:5])
+        remarks.append(
+            f"{len(run.tested_on_training)} frames of `{test}` are trained on too ({shown}"
+            f"{', ...' * (len(run.tested_on_training) > 5)}): the test is not independent"
+        )
+    return remarks
+
+
 def _errors(errors: ModelErrors) -> dict[str, Any]:
     return {
         "n_structures": len(errors.n_atoms),
@@ -72,4 +89,4 @@ def _errors(errors: ModelErrors) -> dict[str, Any]:
     }
 
 
-__all__ = ["training_content", "training_lines"]
+__all__ = ["training_content", "training_lines", "training_remarks"]

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from nepal_flows.core.nep.projections import ProjectionFactors
-from nepal_flows.core.structure import Structure
 from nepal_flows.typing import FloatArray, IntArray
 
 
@@ -120,51 +119,9 @@ def frame_signature(frame: ProjectionFactors) -> FloatArray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def repeated_structures(
-    structures: Sequence[Structure], *, tolerance: float = 1e-4
-) -> list[tuple[int, int]]:
-    """Return pairs (first, repeated) of structures with the same atoms in the same places.
-
-    Atoms are compared in their order, cells and positions by component, positions up to lattice
-    vectors; a copy that was rotated or re-ordered is not found (its descriptors are).
-
-    Parameters
-    ----------
-    structures
-        The structures.
-    tolerance
-        Largest difference of any component, Å.
-    """
-    seen: dict[bytes, list[int]] = {}
-    pairs = []
-    for index, structure in enumerate(structures):
-        peers = seen.setdefault(_label(structure), [])
-        twin = next((k for k in peers if is_same(structures[k], structure, tolerance)), None)
-        if twin is None:
-            peers.append(index)
-        else:
-            pairs.append((twin, index))
-    return pairs
-
-
-def is_same(first: Structure, second: Structure, tolerance: float) -> bool:
-    """Return whether two structures agree within a tolerance in Å, atom by atom."""
-    if _label(first) != _label(second):
-        return False
-    if np.abs(first.cell - second.cell).max() > tolerance:
-        return False
-    difference = np.linalg.solve(first.cell.T, (second.positions - first.positions).T).T
-    difference -= np.round(difference) * np.array(first.pbc)
-    return bool(np.abs(difference @ first.cell).max() <= tolerance)
-
-
 def _composition(frame: ProjectionFactors) -> bytes:
     counts: IntArray = np.bincount(np.asarray(frame.types, dtype=np.int64))
     return counts.tobytes()
-
-
-def _label(structure: Structure) -> bytes:
-    return structure.numbers.tobytes() + bytes(structure.pbc)
 
 
 __all__ = [
@@ -172,6 +129,4 @@ __all__ = [
     "NearDuplicate",
     "frame_distance",
     "frame_signature",
-    "is_same",
-    "repeated_structures",
 ]

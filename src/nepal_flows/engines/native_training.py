@@ -24,7 +24,9 @@ from nepal_flows.core.nep.training import (
     reference_energy,
     train_model,
 )
-from nepal_flows.core.structure import LabelledStructure
+from nepal_flows.core.repeats import repeated_structures
+from nepal_flows.core.structure import LabelledStructure, Structure
+from nepal_flows.engines.input_frames import Pairs, repeated_frames, require_elements
 from nepal_flows.errors import EngineError, InputError, NepInputError, StoreUnavailableError
 from nepal_flows.io.nep_in import NepInput, read_nep_in
 from nepal_flows.io.nep_outputs import write_loss, write_parity_tables
@@ -54,6 +56,10 @@ class NativeTrainingRun:
         Keywords of the nep.in that mean nothing to this trainer.
     n_train, n_test
         Frames trained on and held out.
+    repeated
+        Training frames with one structure, as (first, repeated).
+    tested_on_training
+        Test frames that are trained on too, as (training frame, test frame).
     """
 
     result: TrainingResult
@@ -63,6 +69,8 @@ class NativeTrainingRun:
     ignored_keywords: tuple[str, ...]
     n_train: int
     n_test: int
+    repeated: Pairs = ()
+    tested_on_training: Pairs = ()
 
 
 def run_native_training(
@@ -125,8 +133,11 @@ def run_native_training(
         )
     train = _frames(train_frames)
     test = [] if test_frames is None else _frames(test_frames)
-    for frame in (*train, *test):
-        given.architecture.types_of(frame.structure.numbers)  # an unknown element ends it here
+    train_name, test_name = _name(train_frames, "train"), _name(test_frames, "test")
+    trained, tested = [f.structure for f in train], [f.structure for f in test]
+    require_elements(given.architecture, trained, source=train_name)
+    require_elements(given.architecture, tested, source=test_name)
+    repeated = repeated_frames(trained, dict(enumerate(train)), source=train_name)
     missing = sorted(set(given.architecture.elements) - set(reference_energies or ()))
     if reference_energies is not None and missing:
         raise InputError(
@@ -163,6 +174,8 @@ def run_native_training(
         ignored_keywords=given.ignored_by_native,
         n_train=len(train),
         n_test=len(test),
+        repeated=repeated,
+        tested_on_training=_in_both(trained, tested),
     )
     logger.info(
         "trained on %d frames in %d steps, force error %.1f meV/Å",
@@ -210,6 +223,17 @@ def _frames(source: Sequence[LabelledStructure] | str | Path) -> list[LabelledSt
     if isinstance(source, str | Path):
         return read_labelled(source)
     return list(source)
+
+
+def _name(source: object, name: str) -> str:
+    return str(source) if isinstance(source, str | Path) else name
+
+
+def _in_both(trained: Sequence[Structure], tested: Sequence[Structure]) -> Pairs:
+    """Return the test frames that are trained on, as (training frame, test frame)."""
+    n = len(trained)
+    pairs = repeated_structures([*trained, *tested])
+    return tuple((first, second - n) for first, second in pairs if first < n <= second)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,11 @@ from typing import Literal
 
 from nepal_flows.core.active_set import build_active_set
 from nepal_flows.core.elements import SYMBOLS
-from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors
 from nepal_flows.core.seeds import close_pairs
 from nepal_flows.core.selection import Selection, select_frames
 from nepal_flows.core.structure import Structure, elements_present
-from nepal_flows.engines.single_steps import Progress, threaded
+from nepal_flows.engines.input_frames import Progress, by_frame
 from nepal_flows.io.covalent import SMALLEST_SHARE, smallest_distances
 from nepal_flows.io.extxyz import write_extxyz
 from nepal_flows.io.nep_txt import model_sha256, read_nep_txt
@@ -88,13 +88,21 @@ def select_file(
     sha256 = model_sha256(Path(model_path).read_bytes())
     training = read_structures(train_path)
     candidates = read_structures(candidates_path)
-    factors = threaded(
-        lambda structure: projection_factors(model, structure),
-        [*training, *candidates],
-        n_threads,
-        progress=progress,
-    )
-    known, offered = factors[: len(training)], factors[len(training) :]
+    total = len(training) + len(candidates)
+
+    def factors(
+        structures: list[Structure], path: str | Path, before: int
+    ) -> list[ProjectionFactors]:
+        return by_frame(
+            lambda structure: projection_factors(model, structure),
+            structures,
+            source=path,
+            n_threads=n_threads,
+            progress=None if progress is None else lambda done, _: progress(before + done, total),
+        )
+
+    known = factors(training, train_path, 0)
+    offered = factors(candidates, candidates_path, len(training))
     active_set = build_active_set(
         known,
         model.elements,

@@ -12,6 +12,7 @@ from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training import fit_reference_energies
 from nepal_flows.core.structure import LabelledStructure
+from nepal_flows.engines.input_frames import Pairs, repeated_frames, require_elements
 from nepal_flows.engines.pool import shared_pool
 from nepal_flows.errors import LabelledDataError, ModelError
 from nepal_flows.flows.registration import register_campaign
@@ -57,6 +58,8 @@ class Imported:
         Frames that were labelled again to compare.
     model_key
         Key of the imported model, or None.
+    repeated
+        Frames with one structure, as (first, repeated): they count once.
     """
 
     campaign: CampaignDoc
@@ -64,6 +67,7 @@ class Imported:
     n_known: int
     n_checked: int
     model_key: str | None
+    repeated: Pairs = ()
 
 
 def import_frames(
@@ -96,11 +100,14 @@ def import_frames(
     Raises
     ------
     LabelledDataError
-        If an element is not the campaign's, or a label differs from the campaign's labeler's.
+        If an element is not the campaign's, two labels of one structure contradict each other, or
+        a label differs from the campaign's labeler's.
     ModelError
         If the model has another architecture.
     """
-    _require_elements(loaded, frames)
+    _require_elements(loaded, frames, source)
+    structures = [frame.structure for frame in frames]
+    repeated = repeated_frames(structures, dict(enumerate(frames)), source=source)
     document = register_campaign(records, loaded)
     labeler = labeler_of(loaded.campaign, loaded.structures)
     _cross_check(loaded, labeler, frames, n_checked)
@@ -128,7 +135,8 @@ def import_frames(
     model_key = None
     if model_text is not None:
         model_key = _imported_model(records, loaded, document, model_text)
-    return Imported(document, len(fresh), len(frames) - len(fresh), n_checked, model_key)
+    n_known = len(frames) - len(fresh)
+    return Imported(document, len(fresh), n_known, n_checked, model_key, repeated)
 
 
 def imported_model_key(records: Records, campaign_id: str) -> str | None:
@@ -138,15 +146,16 @@ def imported_model_key(records: Records, campaign_id: str) -> str | None:
     return next((model.key for model in models), None)
 
 
-def _require_elements(loaded: LoadedCampaign, frames: Sequence[LabelledStructure]) -> None:
+def _require_elements(
+    loaded: LoadedCampaign, frames: Sequence[LabelledStructure], source: str
+) -> None:
     if not frames:
         raise LabelledDataError("There is no frame to import.")
     architecture = nep_input_of(loaded.campaign).architecture
-    for index, frame in enumerate(frames):
-        try:
-            architecture.types_of(frame.structure.numbers)
-        except ModelError as error:
-            raise LabelledDataError(f"Frame {index} cannot be imported: {error}") from error
+    try:
+        require_elements(architecture, [frame.structure for frame in frames], source=source)
+    except ModelError as error:
+        raise LabelledDataError(f"This cannot be imported. {error}") from error
 
 
 def _cross_check(

@@ -18,10 +18,13 @@ import numpy as np
 from nepal_flows.core.active_set import ActiveSet, ElementActiveSet
 from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.errors import ActiveSetError
-from nepal_flows.io.replacing import replaced_text
+from nepal_flows.io.replacing import replace_bytes, replaced_text
 from nepal_flows.typing import AnyArray, FloatArray
 
 MASTER_FORMAT = "nepal-active-set-1"
+
+MASTER_SUFFIX = ".npz"
+"""Ending of the compressed master beside an .asi file: it knows its model and its rows."""
 
 _ARRAYS = ("inverse", "active_rows", "column_scale")
 _VALUES_PER_WRITE = 65536
@@ -52,6 +55,18 @@ def write_asi(active_set: ActiveSet | Mapping[str, FloatArray], path: str | Path
             for start in range(0, len(values), _VALUES_PER_WRITE):
                 some = values[start : start + _VALUES_PER_WRITE].tolist()
                 stream.write("%.17g\n" * len(some) % tuple(some))
+
+
+def write_active_set(active_set: ActiveSet, path: str | Path) -> None:
+    """Write the .asi text, and beside it the master of the same name ending in ``.npz``.
+
+    Raises
+    ------
+    ActiveSetError
+        As :func:`write_asi`.
+    """
+    write_asi(active_set, path)
+    replace_bytes(Path(path).with_suffix(MASTER_SUFFIX), pack_active_set(active_set))
 
 
 def read_asi(path: str | Path) -> dict[str, FloatArray]:
@@ -241,10 +256,12 @@ def _read_matrix(stream: io.RawIOBase, d: int, name: str) -> FloatArray:
 
 __all__ = [
     "MASTER_FORMAT",
+    "MASTER_SUFFIX",
     "inverses_by_type",
     "pack_active_set",
     "read_asi",
     "require_elements",
     "unpack_active_set",
+    "write_active_set",
     "write_asi",
 ]

@@ -1,4 +1,4 @@
-"""Text files that are replaced only by complete ones."""
+"""Files that are replaced only by complete ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,4 +40,22 @@ def replaced_text(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Text
         raise
 
 
-__all__ = ["replaced_text"]
+def replace_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file of bytes, which takes its place once it is complete.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    target = Path(path).resolve()
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+__all__ = ["replace_bytes", "replaced_text"]

@@ -1,12 +1,10 @@
 """Structures and labels from ASE's Atoms and from the files ASE reads, and back.
 
-Labels are read where ASE and NEP leave them: in the results of the calculator (ASE moves
-``energy``, ``free_energy``, ``forces`` and ``stress`` there when it reads a file) and, for NEP's
-own names, in ``atoms.info`` (``virial``, ``weight``) and ``atoms.arrays`` (``force``). The energy
-is the one whose gradient the forces are: ``free_energy`` where it is given.
+Where labels are looked for is in ``io.ase_labels``.
 """
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,34 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
-from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+from ase.stress import full_3x3_to_voigt_6_stress
 
+from nepal_flows.core.neighbours import neighbour_list
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.errors import InputError, LabelledDataError, StructureError
-from nepal_flows.typing import FloatArray
+from nepal_flows.io import ase_labels
 
-VIRIAL_TOLERANCE = 1e-3
-"""Largest disagreement of virial and stress: absolute in eV and relative, whichever is larger."""
+SMALLEST_DISTANCE = 0.01
+"""Distance below which two atoms of a file coincide, Å: no code and no potential takes them."""
 
-_LABEL_NAMES = ("energy", "forces", "force", "virial", "stress")
+
+@dataclass(frozen=True, eq=False)
+class FileFrame:
+    """One frame of a file, labelled or not.
+
+    Attributes
+    ----------
+    structure
+        The configuration.
+    label
+        The same with its labels; None where there are none, or none that can be used.
+    reason
+        Why they cannot be used.
+    """
+
+    structure: Structure
+    label: LabelledStructure | None = None
+    reason: str | None = None
 
 
 def structure_from_atoms(atoms: Atoms) -> Structure:
@@ -77,22 +93,7 @@ def labelled_from_atoms(atoms: Atoms) -> LabelledStructure:
         If energy or forces are missing, virial and stress contradict each other, or a number is
         not finite.
     """
-    structure = structure_from_atoms(atoms)
-    labels = _labels(atoms)
-    missing = [name for name in ("energy", "forces") if name not in labels]
-    if missing:
-        raise LabelledDataError(
-            f"{' and '.join(f'`{name}`' for name in missing)} cannot be found (found: "
-            f"{', '.join(_names_present(atoms)) or 'no label'}). Training data need `energy` (eV) "
-            "and `forces` (eV/Å) in every frame under these names."
-        )
-    return LabelledStructure(
-        structure=structure,
-        energy=_number(labels["energy"], "energy"),
-        forces=labels["forces"],
-        virial=_virial(labels, structure.volume),
-        weight=_weight(atoms),
-    )
+    return ase_labels.labelled(atoms, structure_from_atoms(atoms))
 
 
 def atoms_from_labelled(labelled: LabelledStructure) -> Atoms:
@@ -118,10 +119,10 @@ def read_structures(path: str | Path) -> list[Structure]:
     Raises
     ------
     StructureError
-        If the file is missing, unreadable or empty, or a frame is unusable; the message names
-        the file and the frame.
+        If the file is missing, unreadable or empty, or a frame is unusable: a number is not
+        finite, atoms coincide, there is no lattice. The message names the file and the frame.
     """
-    return [_named(structure_from_atoms, atoms, path, i) for i, atoms in _frames(path)]
+    return [_named(_apart, atoms, path, i) for i, atoms in _frames(path)]
 
 
 def read_labelled(
@@ -140,20 +141,59 @@ def read_labelled(
     Raises
     ------
     StructureError
-        If the file is missing, unreadable or empty, or a frame has no lattice.
+        As :func:`read_structures`.
     LabelledDataError
-        If a frame lacks energy or forces, or its labels contradict each other or are not finite.
-        Messages name the file and the frame, counted from 0.
+        If a frame lacks energy or forces, or its labels contradict each other, are not finite or
+        beyond anything physical. Messages name the file and the frame, counted from 0.
     """
-    convert = _labelled_as_by_labeler if prefers_label_energy else labelled_from_atoms
+    convert = _labelled_as_by_labeler if prefers_label_energy else _labelled_apart
     return [_named(convert, atoms, path, i) for i, atoms in _frames(path)]
 
 
+def read_frames(path: str | Path) -> list[FileFrame]:
+    """Return every frame of a file with its labels, or why they cannot be used.
+
+    Raises
+    ------
+    StructureError
+        As :func:`read_structures`.
+    """
+    return [_named(_frame, atoms, path, i) for i, atoms in _frames(path)]
+
+
+def _frame(atoms: Atoms) -> FileFrame:
+    structure = _apart(atoms)
+    if not ase_labels.has_labels(atoms):
+        return FileFrame(structure)
+    try:
+        return FileFrame(structure, ase_labels.labelled(atoms, structure))
+    except LabelledDataError as error:
+        return FileFrame(structure, reason=str(error))
+
+
+def _apart(atoms: Atoms) -> Structure:
+    """Return the structure of an ASE object whose atoms do not coincide."""
+    structure = structure_from_atoms(atoms)
+    close = neighbour_list(structure, SMALLEST_DISTANCE)
+    if close.n_pairs:
+        first = int(np.flatnonzero(np.diff(close.offsets))[0])
+        second = int(close.indices[close.offsets[first]])
+        raise StructureError(
+            f"Atoms {first} and {second} (counted from 0) are closer than {SMALLEST_DISTANCE:g} Å. "
+            "Remove one of them, or drop the frame."
+        )
+    return structure
+
+
+def _labelled_apart(atoms: Atoms) -> LabelledStructure:
+    return ase_labels.labelled(atoms, _apart(atoms))
+
+
 def _labelled_as_by_labeler(atoms: Atoms) -> LabelledStructure:
-    labelled = labelled_from_atoms(atoms)
+    labelled = _labelled_apart(atoms)
     if "label_energy" not in atoms.info:
         return labelled
-    energy = _number(atoms.info["label_energy"], "label_energy")
+    energy = ase_labels.number(atoms.info["label_energy"], "label_energy")
     return dataclasses.replace(labelled, energy=energy)
 
 
@@ -182,95 +222,13 @@ def _named(convert: Any, atoms: Atoms, path: str | Path, index: int) -> Any:
         raise type(error)(f"Frame {index} of `{path}`: {error}") from error
 
 
-def _labels(atoms: Atoms) -> dict[str, Any]:
-    """Return what is found of energy, forces, virial and stress, by name."""
-    labels: dict[str, Any] = {}
-    if atoms.calc is not None:
-        for name, key in (
-            ("energy", "energy"),
-            ("free_energy", "energy"),
-            ("forces", "forces"),
-            ("stress", "stress"),
-        ):
-            value = _calculator_result(atoms, name)
-            if value is not None:
-                labels[key] = value
-    plain = {name.lower(): value for name, value in (*atoms.info.items(), *atoms.arrays.items())}
-    for name in _LABEL_NAMES:
-        key = "forces" if name == "force" else name
-        if name in plain and key not in labels:
-            labels[key] = plain[name]
-    return labels
-
-
-def _calculator_result(atoms: Atoms, name: str) -> Any:
-    """Return a result the calculator holds for these atoms, or None."""
-    if name not in getattr(atoms.calc, "results", {}):
-        return None
-    return atoms.calc.get_property(name, atoms, allow_calculation=False)
-
-
-def _names_present(atoms: Atoms) -> list[str]:
-    results = list(getattr(atoms.calc, "results", {})) if atoms.calc is not None else []
-    extra = [name for name in atoms.arrays if name not in {"numbers", "positions"}]
-    return sorted({*results, *atoms.info, *extra})
-
-
-def _virial(labels: dict[str, Any], volume: float) -> FloatArray | None:
-    virial = None
-    if "virial" in labels:
-        virial = _tensor(labels["virial"], "virial")
-    if "stress" not in labels:
-        return virial
-    from_stress = -volume * _tensor(labels["stress"], "stress")
-    if virial is None:
-        return from_stress
-    if not np.allclose(virial, from_stress, rtol=VIRIAL_TOLERANCE, atol=VIRIAL_TOLERANCE):
-        largest = float(np.abs(virial - from_stress).max())
-        raise LabelledDataError(
-            f"`virial` and `stress` contradict each other by up to {largest:.4g} eV. The virial is "
-            "-stress x volume (virial in eV, positive when compressed; stress in eV/Å^3, positive "
-            "in tension). Correct one of them, or keep only one."
-        )
-    return virial
-
-
-def _tensor(value: Any, name: str) -> FloatArray:
-    array = _numbers(value, name)
-    if array.shape == (6,):
-        return np.asarray(voigt_6_to_full_3x3_stress(array), dtype=np.float64)
-    if array.size != 9:
-        raise LabelledDataError(f"`{name}` has {array.size} values, expected 9 (row by row).")
-    return array.reshape(3, 3)
-
-
-def _weight(atoms: Atoms) -> float:
-    value = next((v for name, v in atoms.info.items() if name.lower() == "weight"), 1.0)
-    weight = _number(value, "weight")
-    if not 0.0 < weight < np.inf:
-        raise LabelledDataError(f"`weight` is {weight:g}, expected a positive number.")
-    return weight
-
-
-def _number(value: Any, name: str) -> float:
-    array = _numbers(value, name)
-    if array.size != 1:
-        raise LabelledDataError(f"`{name}` has {array.size} values, expected one number.")
-    return float(array.ravel()[0])
-
-
-def _numbers(value: Any, name: str) -> FloatArray:
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise LabelledDataError(f"`{name}` is `{value}`, expected numbers.") from error
-
-
 __all__ = [
-    "VIRIAL_TOLERANCE",
+    "SMALLEST_DISTANCE",
+    "FileFrame",
     "atoms_from_labelled",
     "atoms_from_structure",
     "labelled_from_atoms",
+    "read_frames",
     "read_labelled",
     "read_structures",
     "structure_from_atoms",

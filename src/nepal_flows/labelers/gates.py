@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nepal_flows.core.label_gate import implausible_label
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.errors import LabelError
 from nepal_flows.labelers.protocol import RawLabel
@@ -35,18 +36,17 @@ def gated_label(structure: Structure, raw: RawLabel, gate: LabelGate) -> Labelle
     Raises
     ------
     LabelError
-        If a number is not finite, the forces have another shape, the net force or a force is
-        above its limit, or the virial is not symmetric.
+        If a number is not finite or beyond anything physical, the forces have another shape, the
+        net force or a force is above its limit, or the virial is not symmetric.
     """
     n_atoms = structure.n_atoms
     forces = np.asarray(raw.forces, dtype=np.float64)
     if forces.shape != (n_atoms, 3):
         raise LabelError(f"The forces have shape {forces.shape}, expected ({n_atoms}, 3).")
     virial = None if raw.virial is None else np.asarray(raw.virial, dtype=np.float64)
-    values = [np.asarray(raw.energy, dtype=np.float64), forces]
-    values += [] if virial is None else [virial]
-    if not all(np.isfinite(value).all() for value in values):
-        raise LabelError("The energy, a force or the virial is NaN or infinite.")
+    reason = implausible_label(raw.energy, forces, virial)
+    if reason is not None:
+        raise LabelError(f"{reason[0].upper()}{reason[1:]}.")
     net = net_force(forces)
     if net > gate.max_net_force:
         raise LabelError(

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.potential import predict
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.engines import native_training
-from nepal_flows.engines.single_steps import active_set_file, grade_file, predict_file, threaded
+from nepal_flows.engines.active_set_step import active_set_file
+from nepal_flows.engines.grading_step import grade_file
+from nepal_flows.engines.prediction_step import predict_file
 from nepal_flows.io.asi import read_asi, unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
-from nepal_flows.io.structures import read_structures
+from nepal_flows.io.structures import read_labelled, read_structures
 
 SETS = ("train", "test")
 
@@ -54,6 +57,51 @@ def test_predict_without_labels_has_no_errors(files, nepal_json):
     assert nepal_json("predict", "nep.txt", "bare.xyz", "--out", "p.xyz")["errors"] is None
 
 
+def test_virial_errors_are_over_the_six_components_per_atom(files, nepal_json):
+    document = nepal_json("predict", "nep.txt", "test.xyz", "--out", "p.xyz")
+    model, upper = read_nep_txt("nep.txt"), np.triu_indices(3)
+    errors = [
+        ((predict(model, frame.structure).virial - frame.virial) / frame.n_atoms)[upper]
+        for frame in read_labelled("test.xyz")
+    ]
+    rmse = np.sqrt(np.mean(np.square(errors)))
+    assert document["errors"]["virial_rmse_eV_per_atom"] == pytest.approx(rmse, rel=1e-9)
+    fit = nepal_json(*TRAIN, "--out", "fit", "--test", "test.xyz")
+    again = nepal_json("predict", "fit/nep.txt", "test.xyz", "--out", "p.xyz")["errors"]
+    assert again["virial_rmse_eV_per_atom"] == pytest.approx(fit["test"]["virial_rmse_eV_per_atom"])
+
+
+def test_errors_are_those_of_the_labelled_frames_and_the_others_are_named(files, nepal, nepal_json):
+    labelled, bare = read("test.xyz", ":"), read("bare.xyz", ":")
+    spoilt = read("train.xyz", 0)
+    spoilt.info["virial"] = np.eye(3)
+    write("labelled.xyz", labelled)
+    write("mixed.xyz", [*labelled, *bare, spoilt])
+    whole = nepal_json("predict", "nep.txt", "labelled.xyz", "--out", "p.xyz")
+    document = nepal_json("predict", "nep.txt", "mixed.xyz", "--out", "p.xyz")
+    assert document["n_structures"] == 6
+    assert document["errors"] == pytest.approx(whole["errors"])
+    assert document["errors"]["n_structures"] == 4
+    left_out = {entry["frame"]: entry["reason"] for entry in document["left_out"]}
+    assert left_out[4] == "no energy and no forces"
+    assert "contradict" in left_out[5]
+    _, out, _ = nepal("predict", "nep.txt", "mixed.xyz", "--out", "p.xyz")
+    assert "2 of 6 frames left out" in out
+    assert "frame 4: no energy and no forces" in out
+    assert "(4 frames)" in out
+
+
+def test_contradictory_labels_of_one_structure_are_left_out_of_errors(files, nepal_json):
+    frames = read("test.xyz", ":")
+    frames.append(frames[1].copy())
+    frames[-1].calc = SinglePointCalculator(frames[-1], energy=7.0, forces=frames[1].get_forces())
+    write("twice.xyz", frames)
+    document = nepal_json("predict", "nep.txt", "twice.xyz", "--out", "p.xyz")
+    assert document["errors"]["n_structures"] == 3
+    assert [entry["frame"] for entry in document["left_out"]] == [1, 4]
+    assert "frame 4 is the same structure" in document["left_out"][0]["reason"]
+
+
 def test_predict_adds_reference_energies_when_asked(files, nepal_json, nepal):
     (files / "reference_energies.json").write_text(json.dumps({"Cu": -3.5}))
     plain = nepal_json("predict", "nep.txt", "bare.xyz", "--out", "p.xyz")
@@ -71,15 +119,6 @@ def test_threads_do_not_change_predictions(files):
     two = predict_file("nep.txt", "train.xyz", "b.xyz", n_threads=2)
     assert np.array_equal(one.energies, two.energies)
     assert (files / "a.xyz").read_bytes() == (files / "b.xyz").read_bytes()
-
-
-def test_threaded_keeps_order_and_counts():
-    seen = []
-    values = threaded(
-        lambda n: n * n, list(range(9)), 3, progress=lambda done, total: seen.append((done, total))
-    )
-    assert values == [n * n for n in range(9)]
-    assert seen == [(k, 9) for k in range(1, 10)]
 
 
 def test_active_set_is_bound_to_its_model(files, nepal_json):
@@ -101,7 +140,7 @@ def test_full_variant_is_offered(files, nepal_json):
 
 
 def test_grade_writes_gamma_per_atom_and_per_frame(files, nepal_json):
-    active_set = active_set_file("nep.txt", "train.xyz", "a.asi")
+    active_set = active_set_file("nep.txt", "train.xyz", "a.asi").active_set
     document = nepal_json("grade", "nep.txt", "a.asi", "candidates.xyz", "--out", "g.xyz")
     assert document["is_verified"] is True
     model = read_nep_txt("nep.txt")
@@ -208,6 +247,91 @@ def test_bad_files_are_refused_in_one_message(files, nepal, arguments, message):
     assert message in err
     assert "Traceback" not in err
     assert out == ""
+
+
+COMMANDS_ON_FRAMES = [
+    ["predict", "nep.txt", "odd.xyz", "--out", "o"],
+    ["grade", "nep.txt", "a.asi", "odd.xyz", "--out", "o"],
+    ["train", "odd.xyz", "--input", "nep.in", "--out", "o", "--steps", "1"],
+    ["train", "train.xyz", "--input", "nep.in", "--out", "o", "--steps", "1", "--test", "odd.xyz"],
+    ["active-set", "nep.txt", "odd.xyz", "--out", "o"],
+    ["select", "nep.txt", "odd.xyz", "test.xyz", "--budget", "1", "--out", "o"],
+    ["select", "nep.txt", "train.xyz", "odd.xyz", "--budget", "1", "--out", "o"],
+]
+
+
+@pytest.mark.parametrize(
+    "command", COMMANDS_ON_FRAMES, ids=lambda c: f"{c[0]}-{c.index('odd.xyz')}"
+)
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda atoms: atoms.positions.__setitem__(1, np.nan), "NaN"),
+        (lambda atoms: atoms.positions.__setitem__(3, atoms.positions[1] + 1e-3), "Atoms 1 and 3"),
+        (lambda atoms: atoms.numbers.__setitem__(2, 14), "holds Si"),
+    ],
+    ids=["nan", "overlap", "element"],
+)
+def test_odd_frame_is_named_with_its_file(files, nepal, command, spoil, message):
+    active_set_file("nep.txt", "train.xyz", "a.asi")
+    frames = read("train.xyz", ":4")
+    results = dict(frames[2].calc.results)
+    spoil(frames[2])
+    frames[2].calc = SinglePointCalculator(frames[2], **results)
+    write("odd.xyz", frames)
+    code, out, err = nepal(*command)
+    assert code == 2, err
+    assert out == ""
+    assert "Frame 2 of `odd.xyz`" in err
+    assert message in err
+    assert "Traceback" not in err
+    assert not (files / "o").is_file()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "twice.xyz", "--input", "nep.in", "--out", "fit", "--steps", "1"],
+        ["active-set", "nep.txt", "twice.xyz", "--out", "a.asi"],
+    ],
+)
+def test_repeated_frames_are_told(files, nepal, nepal_json, command):
+    frames = read("train.xyz", ":")
+    write("twice.xyz", [*frames, frames[3]])
+    code, _, err = nepal(*command)
+    assert code == 0
+    assert "several frames of `twice.xyz`: 3 = 12" in err
+    assert nepal_json(*command)["repeated"] == [[3, 12]]
+    assert nepal_json(*(w.replace("twice", "train") for w in command))["repeated"] == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "twice.xyz", "--input", "nep.in", "--out", "fit"],
+        ["active-set", "nep.txt", "twice.xyz", "--out", "a.asi"],
+    ],
+)
+def test_contradictory_labels_of_one_structure_are_refused(files, nepal, command):
+    frames = read("train.xyz", ":")
+    other = frames[3].copy()
+    other.positions += other.cell[0]
+    energy = frames[3].get_potential_energy() + 0.5
+    other.calc = SinglePointCalculator(other, energy=energy, forces=frames[3].get_forces())
+    write("twice.xyz", [*frames, other])
+    code, _, err = nepal(*command)
+    assert code == 2
+    assert "Frames 3 and 12 of `twice.xyz` are the same structure" in err
+    assert f"{energy:.6f}" in err
+    assert not (files / "fit").exists()
+
+
+def test_test_frames_that_are_trained_on_are_told(files, nepal, nepal_json):
+    write("test.xyz", [*read("test.xyz", ":"), read("train.xyz", 5)])
+    command = [*TRAIN, "--out", "fit", "--test", "test.xyz"]
+    _, _, err = nepal(*command)
+    assert "1 frames of `test.xyz` are trained on too (4 = 5)" in err
+    assert nepal_json(*command)["tested_on_training"] == [[5, 4]]
 
 
 def test_nan_in_a_structure_is_refused(files, nepal):
@@ -324,6 +448,8 @@ def test_bad_nep_in_is_refused(files, nepal, change, message):
         ({"energy": None, "free_energy": None}, "energy"),
         ({"energy": np.nan, "free_energy": np.nan}, "NaN"),
         ({"stress": np.ones(6)}, "contradict"),
+        ({"energy": 1e300, "free_energy": 1e300}, "eV per atom; beyond 1e+07 it is garbage"),
+        ({"forces": np.full((4, 3), 1e12)}, "A force is 1e+12 eV/Å"),
     ],
 )
 def test_bad_labels_are_refused_with_their_frame(files, nepal, spoil, message):

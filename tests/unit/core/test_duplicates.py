@@ -6,7 +6,6 @@ from nepal_flows.core.duplicates import (
     KnownFrames,
     frame_distance,
     frame_signature,
-    repeated_structures,
 )
 from nepal_flows.core.structure import Structure
 
@@ -66,18 +65,3 @@ def test_rotated_and_translated_copies_are_found_by_their_descriptors(copper_mod
     second = Structure(np.full(8, 29), (positions + np.array([1.0, 2.0, 3.0])) @ turn, cell @ turn)
     factors = [projection_factors(copper_model, structure) for structure in (first, second)]
     assert frame_distance(*factors) < 1e-10
-
-
-def test_repeated_structures_are_paired() -> None:
-    rng = np.random.default_rng(0)
-    cell = 5.0 * np.eye(3)
-    positions = 5.0 * rng.random((4, 3))
-    numbers = np.array([29, 29, 79, 79])
-    original = Structure(numbers, positions, cell)
-    shifted = Structure(numbers, positions + np.array([5.0, -10.0, 0.0]) + 1e-6, cell)
-    different = Structure(numbers, positions + 0.01 * rng.standard_normal((4, 3)), cell)
-    swapped = Structure(numbers[::-1].copy(), positions, cell)
-    strained = Structure(numbers, positions, 1.01 * cell)
-    open_cell = Structure(numbers, positions + np.array([5.0, 0, 0]), cell, (False, True, True))
-    frames = [original, different, shifted, swapped, strained, open_cell, different]
-    assert repeated_structures(frames) == [(0, 2), (1, 6)]
