@@ -32,15 +32,15 @@ _PARTS = {
     "Reports": "report report.bundle",
     "Labels": "labelers labelers.consistency",
     "Jobs": "jobs",
-    "Steps on files, and engines": "engines.single_steps engines.selection_step "
-    "engines.native_training engines.native_md engines.md_run engines.teacher_md "
-    "engines.exploration engines.pool engines.kernel_cache",
+    "Steps on files, and engines": "engines.prediction_step engines.active_set_step "
+    "engines.grading_step engines.selection_step engines.native_training engines.native_md "
+    "engines.md_run engines.teacher_md engines.exploration engines.pool engines.kernel_cache",
     "Files": "io.structures io.extxyz io.nep_txt io.nep_in io.nep_outputs io.asi io.frames",
     "Structures": "core.structure core.elements core.lattices core.seeds core.neighbours",
     "The potential": "core.nep.model core.nep.potential core.nep.descriptors "
-    "core.nep.projections core.nep.training core.md.dynamics core.gate",
+    "core.nep.projections core.nep.training core.md.dynamics core.gate core.label_gate",
     "Grades and selection": "core.active_set core.maxvol core.extrapolation core.selection "
-    "core.duplicates",
+    "core.duplicates core.repeats",
     "Verdicts": "core.calibration core.windows core.convergence",
     "Site settings, units, errors": "settings units errors",
 }

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.design_rows import blocks, expand_rows, map_in_threads, row_maxima
+from nepal_flows.core.design_rows import blocks, map_in_threads, row_maxima
 from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.errors import ActiveSetError
 from nepal_flows.typing import FloatArray, IntArray
@@ -116,54 +116,6 @@ def frame_grades(
     return np.array(found, dtype=np.float64)
 
 
-def out_of_span_shares(active_set: ActiveSet, factors: ProjectionFactors) -> FloatArray:
-    r"""Return how much of every atom's projection no training row spans.
-
-    Parameters
-    ----------
-    active_set
-        A subspace active set.
-    factors
-        Factors of the structure's B-projections.
-
-    Returns
-    -------
-    FloatArray
-        :math:`|b_\\perp| / |b|` in scaled columns, shape (n_atoms,), between 0 and 1. On copper and
-        gold, blind models had 1e-2 to 2e-1, well-sampled ones below 2e-4.
-
-    Raises
-    ------
-    ActiveSetError
-        If the active set is of the full variant, which has no out-of-span columns, or shapes
-        disagree.
-    """
-    if active_set.variant != "subspace":
-        raise ActiveSetError(
-            f"The active set is of variant {active_set.variant!r}, which does not hold the "
-            "out-of-span directions. Build it with variant 'subspace'."
-        )
-    _check(active_set.inverses, factors)
-    shares = np.zeros(len(factors.types))
-    for type_index, member in enumerate(active_set.members):
-        atoms = np.flatnonzero(factors.types == type_index)
-        for part in blocks(0, len(atoms)):
-            rows = _dense(factors, atoms[part])
-            outside = rows @ member.inverse[:, member.n_in :]
-            size = np.linalg.norm(rows / member.column_scale, axis=1)
-            scale = member.out_of_span_scale or 0.0
-            share = scale * np.linalg.norm(outside, axis=1) / np.where(size > 0.0, size, 1.0)
-            shares[atoms[part]] = np.minimum(share, 1.0)
-    return shares
-
-
-def _dense(factors: ProjectionFactors, atoms: IntArray) -> FloatArray:
-    n_columns = factors.v.shape[1] * (factors.y.shape[1] + 2)
-    rows = np.empty((len(atoms), n_columns))
-    expand_rows(factors.y[atoms], factors.v[atoms], factors.t[atoms], rows)
-    return rows
-
-
 def _check(inverses: FloatArray, factors: ProjectionFactors) -> None:
     n_types, d = inverses.shape[:2]
     found = factors.v.shape[1] * (factors.y.shape[1] + 2)
@@ -243,6 +195,5 @@ __all__ = [
     "extrapolation_grades",
     "frame_grades",
     "grades_kernel",
-    "out_of_span_shares",
     "structure_grades",
 ]

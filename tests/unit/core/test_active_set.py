@@ -5,7 +5,6 @@ from nepal_flows.core.active_set import build_active_set
 from nepal_flows.core.extrapolation import (
     extrapolation_grades,
     frame_grades,
-    out_of_span_shares,
     structure_grades,
 )
 from nepal_flows.core.nep.projections import ProjectionFactors, dense_projections
@@ -77,25 +76,8 @@ def test_directions_that_no_row_spans_are_part_of_the_grade(make_network, rng) -
     other = network.frame(rng, 50, width=1.0)
     inside = np.abs(dense_projections(other) @ member.inverse[:, : member.n_in]).max(axis=1)
     grades = structure_grades(active_set, other)
-    shares = out_of_span_shares(active_set, other)
     assert (grades >= inside - 1e-12).all()
     assert (grades > inside).any()
-    assert shares.min() > 0.0
-    assert shares.max() <= 1.0
-
-
-def test_share_outside_is_the_distance_from_the_row_space(make_network, rng) -> None:
-    network = make_network(n_latent=1)
-    frames = network.frames(rng, 3, 4)
-    active_set = build_active_set(frames, ["Cu"])
-    member = active_set.members[0]
-    other = network.frame(rng, 10, width=2.0)
-    scaled = dense_projections(other) / member.column_scale
-    basis = np.linalg.svd(design(frames) / member.column_scale)[2][: member.rank]
-    outside = np.linalg.norm(scaled - scaled @ basis.T @ basis, axis=1)
-    np.testing.assert_allclose(
-        out_of_span_shares(active_set, other), outside / np.linalg.norm(scaled, axis=1), atol=1e-8
-    )
 
 
 def test_out_of_span_scale_has_the_floor_of_the_typical_size(make_network, rng) -> None:
@@ -245,8 +227,6 @@ def test_full_variant_survives_rank_deficiency(make_network, rng) -> None:
     assert np.isfinite(member.inverse).all()
     assert member.out_of_span_scale is None
     assert member.largest_training_grade == pytest.approx(frame_grades(active_set, frames).max())
-    with pytest.raises(ActiveSetError, match="out-of-span"):
-        out_of_span_shares(active_set, frames[0])
 
 
 def test_model_hash_is_checked(make_network, rng) -> None:

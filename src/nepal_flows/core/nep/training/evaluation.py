@@ -42,11 +42,6 @@ class ModelErrors:
     reference_force_rms: float
 
     @property
-    def energy_offset(self) -> float:
-        """Mean energy error, eV/atom."""
-        return float(self.energy_errors.mean())
-
-    @property
     def energy_rmse(self) -> float:
         """Root-mean-square energy error after its mean is taken off, eV/atom."""
         return float(self.energy_errors.std())

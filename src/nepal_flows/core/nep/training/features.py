@@ -150,11 +150,6 @@ def build_features(
     return _joined(parts, dtype)
 
 
-def bytes_per_atom(features: Features) -> float:
-    """Return the memory that features take per atom, bytes."""
-    return features.n_bytes / features.n_atoms
-
-
 def _pair_cutoffs(cutoffs: tuple[float, ...]) -> FloatArray:
     """Return the cutoff of every pair of types: the mean of the two."""
     values = np.array(cutoffs)
@@ -331,5 +326,4 @@ __all__ = [
     "RADIAL_CHANNELS",
     "Features",
     "build_features",
-    "bytes_per_atom",
 ]
