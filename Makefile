@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CAMPAIGN ?= workflows/quickstart.yaml
 
-.PHONY: run test setup check lowest bench clean
+.PHONY: run test setup check lowest validate bench clean
 run: setup
 	$(BIN)/nepal run $(CAMPAIGN)
 
@@ -38,6 +38,11 @@ lowest: requirements-lowest.lock
 	$(LOWEST)/bin/python -m pytest -q -W ignore::DeprecationWarning -W ignore::UserWarning \
 		-m "not dft and not slow" tests/unit/core tests/unit/io tests/unit/records tests/unit/engines \
 		tests/unit/campaign tests/flows/test_campaign.py
+
+# A finished silicon campaign beside its own DFT: `make validate CAMPAIGN=workflows/silicon-espresso.yaml`.
+# The labels it needs are in docs/validation; OPTIONS=--label makes those that are not, by DFT.
+validate: setup
+	PYTHONPATH=docs/validation $(BIN)/python -m silicon $(CAMPAIGN) $(OPTIONS)
 
 bench: setup
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
