@@ -45,10 +45,11 @@ SAMPLERS = {
 VACANCY_LITERATURE_eV = "3.5 to 3.7"
 
 SOURCES = (
-    "PBE: elastic constants of the Materials Project as quoted in npj Computational Materials 10, 218 "
-    "(2024); vacancy A. F. Wright, Phys. Rev. B 74, 165116 (2006) and references in EPJ Photovolt. "
-    "8, 80101 (2017), cells of 200 atoms and more. Experiment: elastic constants H. J. McSkimin, "
-    "J. Appl. Phys. 24, 988 (1953); phonons G. Nilsson and G. Nelin, Phys. Rev. B 6, 3777 (1972)."
+    "PBE: elastic constants of the Materials Project as quoted in npj Computational Materials 10, "
+    "218 (2024); vacancy A. F. Wright, Phys. Rev. B 74, 165116 (2006) and references in EPJ "
+    "Photovolt. 8, 80101 (2017), cells of 200 atoms and more. Experiment: elastic constants H. J. "
+    "McSkimin, J. Appl. Phys. 24, 988 (1953); phonons G. Nilsson and G. Nelin, Phys. Rev. B 6, "
+    "3777 (1972)."
 )
 
 
