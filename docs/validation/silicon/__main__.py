@@ -11,6 +11,7 @@ import typer
 from nepal_flows.campaign.read import load_campaign
 from nepal_flows.engines.pool import close_shared_pool
 from nepal_flows.errors import CampaignError, NepalError
+from silicon.codes import code_differences
 from silicon.figures import write_figures
 from silicon.page import page
 from silicon.references import References
@@ -19,6 +20,9 @@ from silicon.subject import subject
 from silicon.unseen import ASKED
 
 DOCS = Path(__file__).parents[1]
+LABELS = "labels.npz"
+OTHERS = {"espresso": "silicon-cp2k", "cp2k": "silicon-espresso"}
+"""Campaigns whose frames a code shares."""
 
 
 def validate(
@@ -50,7 +54,7 @@ def validate(
     folder = out / settings.name
     references = References(
         loaded,
-        folder / "labels.npz",
+        folder / LABELS,
         store or loaded.directory / "validation",
         may_label=label or relabel,
         workers=workers,
@@ -61,6 +65,9 @@ def validate(
     findings = found(judged, references)
     versions = {name: version(name) for name in ("nepal-flows", "phonopy", "ase", "numpy")}
     results = content(findings, versions)
+    other = out / OTHERS[settings.labels.code] / LABELS
+    if other.exists():
+        results["other_code"] = code_differences(folder / LABELS, other)
     text = json.dumps(results, indent=1, ensure_ascii=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
     write_figures(findings, folder)

@@ -1,11 +1,13 @@
 """Figures of the comparison, in the style of the report."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from nepal_flows.report.figures.style import (
     SERIES,
@@ -159,13 +161,14 @@ FIGURES: dict[str, Callable[[Findings], Figure]] = {
 
 
 def write_figures(findings: Findings, folder: Path) -> None:
-    """Write every figure as a PNG file on white."""
+    """Write every figure as a PNG file on white, of few colours so that it is small."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():
-        figure = draw(findings)
-        figure.savefig(
-            folder / f"{name}.png", dpi=120, facecolor="white", metadata={"Software": None}
-        )
+        buffer = io.BytesIO()
+        draw(findings).savefig(buffer, format="png", dpi=120, facecolor="white")
+        with Image.open(buffer) as image:
+            few = image.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+            few.save(folder / f"{name}.png", optimize=True)
 
 
 __all__ = ["FIGURES", "write_figures"]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from silicon.codes import difference_rows
+
 LITERATURE: Mapping[str, tuple[str, str]] = {
     "lattice_constant_A": ("5.47", "5.431"),
     "bulk_modulus_GPa": ("89", "97.8"),
@@ -89,6 +91,8 @@ def page(results: Mapping[str, Any], *, folder: str, remarks: str, command: str)
         "## How good the labels themselves are",
         _labels(results),
     ]
+    if results.get("other_code"):
+        parts += ["## The other code on the same frames", _codes(results["other_code"])]
     if remarks.strip():
         parts += ["## Where it misses, and why", remarks.strip()]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -306,6 +310,17 @@ def _labels(results: Mapping[str, Any]) -> str:
         for one in results["k_points"]
     ]
     return "\n".join(lines)
+
+
+def _codes(differences: Mapping[str, Any]) -> str:
+    first, second = differences["versions"]
+    head = ["class", "frames", "energy RMS (meV/atom)", "force RMS (meV/Å)", "of the forces' RMS"]
+    text = (
+        f"{first} and {second} on the frames of the samplers that know no model, each with its "
+        "campaign's settings; the mean difference of the energies is taken off. It tells how far "
+        "apart two teachers are that are both called PBE; labels of two codes are never mixed."
+    )
+    return f"{text}\n\n{_table(head, difference_rows(differences))}"
 
 
 def _compared(dft: float, model: float, digits: int) -> list[str]:

@@ -76,7 +76,7 @@ class References:
 
     def __post_init__(self) -> None:
         if self.file.exists() and not self.kept:
-            self.kept = _read(self.file)
+            self.kept = read_labels(self.file)
 
     def __call__(self, name: str, structures: Sequence[Structure]) -> list[LabelledStructure]:
         """Return the labels of structures.
@@ -92,7 +92,7 @@ class References:
             self.kept[name] = self._made(name, structures)
             self._write()
         labels = self.kept[name].labels
-        if len(labels) != len(structures) or not all(map(_is_same, labels, structures)):
+        if len(labels) != len(structures) or not all(map(is_same, labels, structures)):
             raise LabelError(
                 f"The labels `{name}` in {self.file} belong to other structures than those asked "
                 "for now. Remove the file, or make them again with `--relabel`."
@@ -204,7 +204,8 @@ class References:
         partial.replace(self.file)
 
 
-def _read(file: Path) -> dict[str, Kept]:
+def read_labels(file: Path) -> dict[str, Kept]:
+    """Return the labels of a file by name."""
     frames = unpack_frames(file.read_bytes())
     names = [str(name) for name in frames.scalars["name"]]
     kept = {}
@@ -218,7 +219,8 @@ def _read(file: Path) -> dict[str, Kept]:
     return kept
 
 
-def _is_same(label: LabelledStructure, structure: Structure) -> bool:
+def is_same(label: LabelledStructure, structure: Structure) -> bool:
+    """Return whether a label is of a structure, to ``SAME_A``."""
     known = label.structure
     return (
         known.n_atoms == structure.n_atoms
@@ -228,4 +230,4 @@ def _is_same(label: LabelledStructure, structure: Structure) -> bool:
     )
 
 
-__all__ = ["Kept", "References"]
+__all__ = ["Kept", "References", "is_same", "read_labels"]
