@@ -19,7 +19,7 @@ from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames
 from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.rounds import condition_verdicts, force_error, round_record, stored_round
-from nepal_flows.jobs.stage import STAGE, StageMaker
+from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model
 from nepal_flows.jobs.timing import Stopwatch, total_cost
 from nepal_flows.records import ChosenLabel, Records
 from nepal_flows.schemas import (
@@ -94,7 +94,7 @@ class AssessMaker(StageMaker):
         watch = Stopwatch()
         report_progress("assess", 0, 1)
         grader = records.load(ActiveSetDoc, active_set_key)
-        training = records.load(TrainingDoc, grader.model_key)
+        training = graded_model(records, grader)
         runs = [records.load(ExplorationDoc, k) for bundle in exploration_keys for k in bundle]
         selection = records.load(SelectionDoc, selection_key)
         dataset = campaign_dataset(records, state.campaign_id, self.campaign)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from jobflow import job
 
-from nepal_flows.jobs.stage import STAGE, StageMaker
+from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model
 from nepal_flows.records import Records
 from nepal_flows.schemas import ActiveSetDoc, CampaignDoc, CampaignState, EndState
 
@@ -44,7 +44,7 @@ class CloseMaker(StageMaker):
             update={
                 "end_state": end_state,
                 "end_reasons": reasons,
-                "final_model_key": active_set.model_key,
+                "final_model_key": graded_model(records, active_set).key,
                 "final_active_set_key": active_set_key,
                 "validation_key": validation_key,
                 "n_iterations": state.iteration,

@@ -17,7 +17,7 @@ from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace
 from nepal_flows.engines.pool import TaskResult, shared_pool
 from nepal_flows.io.frames import pack_arrays, pack_frames
 from nepal_flows.jobs.progress import report_progress
-from nepal_flows.jobs.stage import STAGE, StageMaker, starting_structures
+from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
 from nepal_flows.records import Records, derived_key, derived_seed, make_missing
 from nepal_flows.schemas import (
     ActiveSetDoc,
@@ -27,7 +27,6 @@ from nepal_flows.schemas import (
     Cost,
     ExplorationDoc,
     Phase,
-    TrainingDoc,
 )
 
 PRELOAD = ("nepal_flows.engines.exploration",)
@@ -154,7 +153,7 @@ class ExploreMaker(StageMaker):
         if not runs:
             return []
         structures = starting_structures(records, state.campaign_id)
-        model = records.load(TrainingDoc, grader.model_key)
+        model = graded_model(records, grader)
         model_text = records.blobs.get(model.model).decode()
         active_set = records.blobs.get(grader.active_set)
         return [

@@ -18,7 +18,7 @@ from nepal_flows.io.frames import pack_frames, unpack_frames
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.jobs.dataset import Dataset, campaign_dataset
 from nepal_flows.jobs.progress import report_progress
-from nepal_flows.jobs.stage import STAGE, StageMaker
+from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model
 from nepal_flows.jobs.timing import Stopwatch
 from nepal_flows.records import Records, derived_key, derived_seed, made_once, structure_key
 from nepal_flows.schemas import (
@@ -28,7 +28,6 @@ from nepal_flows.schemas import (
     ExplorationDoc,
     SelectedFrame,
     SelectionDoc,
-    TrainingDoc,
 )
 
 AUDIT_CEILING = 10.0
@@ -210,7 +209,7 @@ class SelectMaker(StageMaker):
 
 
 def _grader(records: Records, document: ActiveSetDoc) -> Grader:
-    training = records.load(TrainingDoc, document.model_key)
+    training = graded_model(records, document)
     model = read_nep_txt(records.blobs.get(training.model).decode())
     frames = unpack_frames(records.blobs.get(training.dataset)).structures
     return Grader(

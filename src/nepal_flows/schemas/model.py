@@ -62,7 +62,9 @@ class ActiveSetDoc(Document):
 
     kind: ClassVar[str] = "active_set"
 
-    model_key: str = Field(description="Key of the TrainingDoc.")
+    model_key: str | None = Field(
+        None, description="Key of the TrainingDoc; None where the document is older than the field."
+    )
     model_sha256: str
     variant: str
     rcond: float
