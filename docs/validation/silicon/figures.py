@@ -99,7 +99,7 @@ def phonons(findings: Findings) -> Figure:
             start += 1.0
         lines[0].set_label(name)
         for place, (point, _) in enumerate(PATH):
-            values = phonons_of.at_points[point]
+            values = phonons_of.at_points[point].mean(axis=0)
             axes.plot(np.full(len(values), place), values, "o", color=colour(tint), markersize=4)
     axes.set_xticks(range(len(PATH)), [name for name, _ in PATH])
     axes.set(xlim=(-0.03, len(PATH) - 0.97), ylabel="frequency (THz)")

@@ -28,6 +28,18 @@ POINTS = {
 }
 """Wave vectors that symmetry makes equal, in reciprocal vectors of the primitive cell."""
 
+MODES = {
+    "Γ, optical": ("Γ", slice(3, 6)),
+    "X, TA": ("X", slice(0, 2)),
+    "X, LA and LO": ("X", slice(2, 4)),
+    "X, TO": ("X", slice(4, 6)),
+    "L, TA": ("L", slice(0, 2)),
+    "L, LA": ("L", slice(2, 3)),
+    "L, LO": ("L", slice(3, 4)),
+    "L, TO": ("L", slice(4, 6)),
+}
+"""Modes of the diamond structure: their point, and the branches that symmetry makes equal."""
+
 PATH = (("L", (0.5, 0.5, 0.5)), ("Γ", (0.0, 0.0, 0.0)), ("X", (0.5, 0.0, 0.5)))
 """What a dispersion is drawn along."""
 
@@ -41,16 +53,28 @@ class Phonons:
     Attributes
     ----------
     at_points
-        Mean over the equivalent wave vectors of each name, shape (n_branches,), rising.
-    spread
-        Largest deviation of one of them from their mean, by name, THz.
+        At the equivalent wave vectors of each name, shape (n_wave_vectors, n_branches), rising.
     path
         Frequencies along the path, one array (n_points, n_branches) a segment.
     """
 
     at_points: dict[str, FloatArray]
-    spread: dict[str, float]
     path: tuple[FloatArray, ...]
+
+    @property
+    def modes(self) -> dict[str, float]:
+        """Frequency of every mode, the mean over what symmetry makes equal, THz."""
+        return {name: float(self._values(name).mean()) for name in MODES}
+
+    @property
+    def spreads(self) -> dict[str, float]:
+        """Largest deviation from that mean, THz: what the labels' k-points break."""
+        values = {name: self._values(name) for name in MODES}
+        return {name: float(np.abs(v - v.mean()).max()) for name, v in values.items()}
+
+    def _values(self, mode: str) -> FloatArray:
+        point, branches = MODES[mode]
+        return self.at_points[point][:, branches]
 
 
 def phonons(
@@ -87,17 +111,13 @@ def phonons(
     calculation.forces = np.array([label.forces for label in labels])
     calculation.produce_force_constants()
     calculation.symmetrize_force_constants()  # sum rule and index symmetry, not the space group
-    at_points, spread = {}, {}
-    for name, equivalent in POINTS.items():
-        values = _frequencies(calculation, equivalent)
-        at_points[name] = values.mean(axis=0)
-        spread[name] = float(np.abs(values - at_points[name]).max())
+    at_points = {name: _frequencies(calculation, points) for name, points in POINTS.items()}
     ends = [np.array(point) for _, point in PATH]
     shares = np.linspace(0.0, 1.0, N_PER_SEGMENT)[:, None]
     path = tuple(
         _frequencies(calculation, start + shares * (end - start)) for start, end in pairwise(ends)
     )
-    return Phonons(at_points, spread, path)
+    return Phonons(at_points, path)
 
 
 def _calculation(crystal: Structure, repeats: Sequence[int]) -> Any:
@@ -127,4 +147,4 @@ def _frequencies(calculation: Any, points: Any) -> FloatArray:
     return np.sort(np.array(calculation.qpoints.frequencies), axis=1)
 
 
-__all__ = ["N_PER_SEGMENT", "PATH", "POINTS", "Phonons", "phonons"]
+__all__ = ["MODES", "N_PER_SEGMENT", "PATH", "POINTS", "Phonons", "phonons"]

@@ -17,7 +17,6 @@ from silicon.accuracy import (
     safety_check,
 )
 from silicon.evaluation import ModelEvaluator
-from silicon.phonons import POINTS
 from silicon.properties import Properties, properties
 from silicon.references import References
 from silicon.subject import Subject
@@ -146,8 +145,8 @@ def property_values(of: Properties) -> dict[str, Any]:
         "relaxed_GPa": of.elastic.relaxed.round(2).tolist(),
     }
     values |= {f"{name.replace(' ', '_')}_GPa": value for name, value in of.elastic.cubic.items()}
-    values["phonons_THz"] = {n: v.round(4).tolist() for n, v in of.phonons.at_points.items()}
-    values["phonons_spread_THz"] = {n: of.phonons.spread[n] for n in POINTS}
+    values["phonons_THz"] = of.phonons.modes
+    values["phonons_spread_THz"] = of.phonons.spreads
     values["vacancy"] = {
         shape: {
             "n_atoms": one.n_atoms,
