@@ -13,10 +13,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import typer
 
 from nepal_flows.cli.app import app
+from nepal_flows.settings import DEFAULT_FILE, ENVIRONMENT_PREFIX, FILE_VARIABLE, Settings
 
 PAGE = Path(__file__).with_name("cli.md")
 BEGIN = "<!-- made by docs/reference/make_cli.py -->"
 END = "<!-- end -->"
+_SETTINGS = f"""\
+Where programs, data and caches are on a machine; never part of the science. Each is taken from the
+environment (`{ENVIRONMENT_PREFIX}N_WORKERS=4`), or from `{DEFAULT_FILE}` or the file that
+`{FILE_VARIABLE}` names (`n_workers: 4`), or found out."""
 _KINDS = {Path: "path", int: "integer", float: "number", str: "text", bool: ""}
 
 
@@ -37,6 +42,9 @@ def format_commands() -> str:
     lines += ["", *_options("Of every command, before its name", _rows(app.registered_callback))]
     for name, command in commands:
         lines += _command(name, command)
+    lines += ["", "### Settings of a site", "", _SETTINGS, ""]
+    lines += ["| setting | is |", "|---|---|"]
+    lines += [f"| `{name}` | {told.description} |" for name, told in Settings.model_fields.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -70,8 +70,8 @@ class Settings(BaseSettings):
     )
     numba_cache_directory: Path | None = Field(
         None,
-        description="Where compiled kernels are kept; beside the package where not given. Choose "
-        "a local disk where the package is on a network file system or read-only.",
+        description="Where compiled kernels are kept; in the user's cache folder where not given. "
+        "Choose a local disk where homes are on a network file system.",
     )
     cp2k_command: str = Field(
         default_factory=_cp2k_command,

@@ -1,5 +1,6 @@
 """The pages hold together: links, commands and campaign keys that they name exist."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -104,3 +105,27 @@ def test_pieces_of_campaign_files_are_valid(page):
             continue  # jobflow.yaml, site settings
         exploration = MINIMAL["exploration"] | piece.get("exploration", {})
         Campaign.model_validate(MINIMAL | piece | {"exploration": exploration})
+
+
+def messages():
+    """Return every text of the sources; what an f-string fills in stands as a gap."""
+    found = []
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "\0" for p in node.values]
+                found.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_symptoms_that_are_quoted_are_printed_by_the_sources():
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    symptoms = re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)
+    quoted = [text for symptom in symptoms for text in re.findall(r"`([^`]{9,})`", symptom)]
+    assert len(quoted) > 40
+    texts = messages()
+    for quote in quoted:
+        pattern = re.compile(".+".join(re.escape(part.strip()) for part in quote.split("...")))
+        assert any(pattern.search(text) for text in texts), quote
