@@ -1,6 +1,7 @@
 """The pages hold together: links, commands and campaign keys that they name exist."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -105,6 +106,18 @@ def test_pieces_of_campaign_files_are_valid(page):
             continue  # jobflow.yaml, site settings
         exploration = MINIMAL["exploration"] | piece.get("exploration", {})
         Campaign.model_validate(MINIMAL | piece | {"exploration": exploration})
+
+
+PROSE = [page for page in PAGES if page.name != "python.md"]  # that one holds signatures
+
+
+@pytest.mark.parametrize("page", PROSE, ids=names)
+def test_python_on_pages_imports_what_exists(page):
+    for code in blocks(page, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("nepal_flows"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, item.name) for item in node.names), ast.unparse(node)
 
 
 def messages():
