@@ -1,12 +1,19 @@
 # ruff: noqa: ARG001 -- the arguments of a lowering function are fixed by Numba
-"""Eight doubles at once in compiled code, where loops would not vectorise by themselves.
+"""Several numbers at once in compiled code, where loops would not vectorise by themselves.
 
-A value of Numba type `vector` is one LLVM vector of eight doubles; LLVM maps it to what the
-processor has (one AVX-512 register, two of AVX2, four of NEON). The operators +, -, * and / work
-between vectors and between a vector and a float. Memory goes through contiguous float64 arrays
-whose last axis has length 8: ``load(array, i, j)`` is ``array[i, j, :]``, without a bounds check.
+A value of a Numba type :class:`Vector` is one LLVM vector, which LLVM maps to what the processor
+has. The operators +, -, * and / work between vectors and between a vector and a float. A product
+stays a pair of factors, a :class:`Product`, until it is needed: added to something it becomes one
+fused multiply-add, where the processor has that. So what is fused follows from the source alone.
+Left to the optimiser it would be decided anew in every copy of a function, and equal calls would
+differ in their last digits.
+
+The functions here take eight doubles, in contiguous arrays whose last axis has length 8:
+``load(array, i, j)`` is ``array[i, j, :]``, without a bounds check. Lane by lane they take vectors
+of any kind, which :mod:`nepal_flows.core.nep.training.lanes` has for flat arrays.
 """
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -16,19 +23,16 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.core.typeconv import Conversion
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
 WIDTH = 8
-"""Doubles in a vector."""
+"""Doubles in a vector of this module."""
 
-_DOUBLE = ir.DoubleType()
-_VECTOR = ir.VectorType(_DOUBLE, WIDTH)
-_INTEGERS = ir.VectorType(ir.IntType(64), WIDTH)
-_FLAGS = ("contract", "nsz")
 _ALIGNMENT = 64
-
-
+_INT32 = ir.IntType(32)
+_INT64 = ir.IntType(64)
 _COMPILED_ONLY: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
@@ -51,260 +55,321 @@ def outer(function: Callable[..., Any]) -> Any:
     return numba.njit(**_COMPILED_ONLY)(function)
 
 
+def compiled(function: Callable[..., Any]) -> Any:
+    """Make a Numba intrinsic that type checkers let through."""
+    return intrinsic(function)
+
+
 class Vector(types.Type):
-    """The Numba type of eight doubles."""
+    """The Numba type of several floats of one precision."""
 
-    def __init__(self) -> None:
-        super().__init__(name="Float64x8")
+    def __init__(self, dtype: Any, width: int) -> None:
+        self.dtype = dtype
+        self.width = width
+        super().__init__(name=f"Vector({dtype} x {width})")
 
 
-vector = Vector()
+class Product(types.Type):
+    """The Numba type of a product of two vectors that is not taken yet."""
+
+    def __init__(self, vector: Vector) -> None:
+        self.vector = vector
+        super().__init__(name=f"Product({vector})")
+
+    def can_convert_to(self, typingctx: Any, other: Any) -> Any:
+        """Return how safe it is to take the product, for a variable of another type."""
+        return Conversion.safe if other == self.vector else None
+
+    def unify(self, typingctx: Any, other: Any) -> Any:
+        """Return the type of a variable that holds this or the other type."""
+        return self.vector if other == self.vector else None
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     """An LLVM vector, in registers and in memory."""
 
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _VECTOR)
+    def __init__(self, manager: Any, kind: Vector) -> None:
+        element = manager.lookup(kind.dtype).get_value_type()
+        super().__init__(manager, kind, ir.VectorType(element, kind.width))
 
 
-def _constant(value: float) -> Any:
-    """Return a vector constant with the same double in every lane."""
-    return ir.Constant(_VECTOR, [ir.Constant(_DOUBLE, value)] * WIDTH)
+@register_model(Product)
+class _ProductModel(models.StructModel):
+    """Two factors."""
+
+    def __init__(self, manager: Any, kind: Product) -> None:
+        super().__init__(manager, kind, [("left", kind.vector), ("right", kind.vector)])
 
 
-def _shuffled(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
-    """Return the chosen lanes of two vectors; lanes from 8 on are those of the right one."""
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+_DOUBLES = Vector(types.float64, WIDTH)
+
+
+def vector_type(*kinds: Any) -> Any:
+    """Return the type of vector that the arguments have in common, or None.
+
+    A number goes with every vector.
+    """
+    found = {getattr(kind, "vector", kind) for kind in kinds if not isinstance(kind, types.Float)}
+    common = found.pop() if len(found) == 1 else None
+    return common if isinstance(common, Vector) else None
+
+
+def as_vector(context: Any, builder: Any, value: Any, kind: Any, to: Vector) -> Any:
+    """Return the LLVM vector of a vector, of a product, or of a number in every lane."""
+    if isinstance(kind, Vector):
+        return value
+    if isinstance(kind, Product):
+        return builder.fmul(*_factors(builder, value))
+    number = context.cast(builder, value, kind, to.dtype)
+    undefined = ir.Constant(ir.VectorType(number.type, to.width), ir.Undefined)
+    single = builder.insert_element(undefined, number, _INT32(0))
+    return shuffled(builder, single, undefined, [0] * to.width)
+
+
+def shuffled(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
+    """Return the chosen lanes of two LLVM vectors; those of the right one count on."""
+    mask = ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes)
     return builder.shuffle_vector(left, right, mask)
 
 
-def _as_vector(builder: Any, kind: Any, value: Any) -> Any:
-    """Return a vector: the value itself, or a float in every lane."""
-    if kind == vector:
-        return value
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    single = builder.insert_element(undefined, value, ir.IntType(32)(0))
-    return _shuffled(builder, single, undefined, [0] * WIDTH)
-
-
-def _is_number(kind: Any) -> bool:
-    return kind in (vector, types.float64)
-
-
-def _register_arithmetic() -> None:
-    """Teach Numba the four operations between vectors and between a vector and a float."""
-    operations = {
-        operator.add: "fadd",
-        operator.sub: "fsub",
-        operator.mul: "fmul",
-        operator.truediv: "fdiv",
-    }
-    pairs = [(vector, vector), (vector, types.float64), (types.float64, vector)]
-    for function, name in operations.items():
-        cases = {"cases": [signature(vector, *pair) for pair in pairs]}
-        infer_global(function)(type(f"_{name.title()}Vectors", (ConcreteTemplate,), cases))
-        for pair in pairs:
-
-            def lower(_: Any, builder: Any, sig: Any, args: Any, name: str = name) -> Any:
-                left, right = map(_as_vector, [builder] * 2, sig.args, args)
-                return getattr(builder, name)(left, right, flags=_FLAGS)
-
-            lower_builtin(function, *pair)(lower)
-
-
-_register_arithmetic()
-
-
-def _address(context: Any, builder: Any, sig: Any, args: Any, position: int) -> Any:
-    """Return the address of the vector that the array and indices from `position` on name."""
-    array_type, index_types = sig.args[position], sig.args[position + 1]
-    members = cgutils.unpack_tuple(builder, args[position + 1], len(index_types))
-    indices = [
-        context.cast(builder, member, kind, types.intp)
-        for member, kind in zip(members, index_types, strict=True)
-    ]
-    view = context.make_array(array_type)(context, builder, value=args[position])
-    first_lane = ir.Constant(ir.IntType(64), 0)
-    item = cgutils.get_item_pointer(
-        context, builder, array_type, view, [*indices, first_lane], wraparound=False
+def halves(builder: Any, value: Any) -> Any:
+    """Return the first and the second half of an LLVM vector."""
+    n, half = value.type.count, value.type.count // 2
+    return (
+        shuffled(builder, value, value, list(range(half))),
+        shuffled(builder, value, value, list(range(half, n))),
     )
-    return builder.bitcast(item, _VECTOR.as_pointer())
 
 
-def _holds_vectors(array: Any, indices: Any) -> bool:
-    """Return whether the array, indexed so, is a row of eight doubles."""
+def _factors(builder: Any, value: Any) -> tuple[Any, Any]:
+    return builder.extract_value(value, 0), builder.extract_value(value, 1)
+
+
+def _called(builder: Any, name: str, *args: Any) -> Any:
+    """Call the LLVM intrinsic of this name on vectors."""
+    kind = args[0].type
+    bits = 32 if isinstance(kind.element, ir.FloatType) else 64
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(kind, [kind] * len(args)),
+        f"llvm.{name}.v{kind.count}f{bits}",
+    )
+    return builder.call(function, args)
+
+
+def _define(
+    function: Callable[..., Any], lower: Callable[..., Any], result: Callable[[Vector], Any]
+) -> None:
+    """Teach Numba an operator between vectors, products and floats."""
+
+    @infer_global(function)
+    class _Typing(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            kind = vector_type(*args) if len(args) == 2 else None
+            return None if kind is None else signature(result(kind), *args)
+
+    kinds = (Vector, Product, types.Float)
+    for left in kinds:
+        for right in kinds:
+            if left is not types.Float or right is not types.Float:
+                lower_builtin(function, left, right)(lower)
+
+
+def _vectors(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
+    """Return the arguments as LLVM vectors."""
+    to = vector_type(*sig.args)
+    return [
+        as_vector(context, builder, value, kind, to)
+        for value, kind in zip(args, sig.args, strict=True)
+    ]
+
+
+def _lower_product(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    left, right = _vectors(context, builder, sig, args)
+    pair = ir.Constant(context.get_value_type(sig.return_type), ir.Undefined)
+    return builder.insert_value(builder.insert_value(pair, left, 0), right, 1)
+
+
+def _lower_sum(context: Any, builder: Any, sig: Any, args: Any, sign: int = 1) -> Any:
+    """Add or subtract; of two products the left one is fused."""
+    left, right = _vectors(context, builder, sig, args)
+    if isinstance(sig.args[0], Product):
+        rest = right if sign > 0 else builder.fneg(right)
+        return _called(builder, "fmuladd", *_factors(builder, args[0]), rest)
+    if isinstance(sig.args[1], Product):
+        first, second = _factors(builder, args[1])
+        first = first if sign > 0 else builder.fneg(first)
+        return _called(builder, "fmuladd", first, second, left)
+    return builder.fadd(left, right) if sign > 0 else builder.fsub(left, right)
+
+
+def _lower_quotient(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.fdiv(*_vectors(context, builder, sig, args))
+
+
+def _same(kind: Vector) -> Vector:
+    return kind
+
+
+_define(operator.mul, _lower_product, Product)
+_define(operator.add, _lower_sum, _same)
+_define(operator.sub, functools.partial(_lower_sum, sign=-1), _same)
+_define(operator.truediv, _lower_quotient, _same)
+
+
+@lower_cast(Product, Vector)
+def _take_product(context: Any, builder: Any, kind: Any, to: Any, value: Any) -> Any:
+    return as_vector(context, builder, value, kind, to)
+
+
+def _lane_by_lane(lower: Callable[..., Any]) -> Any:
+    """Make a function of vectors, products and floats from its code for LLVM vectors."""
+
+    @functools.wraps(lower)
+    def typed(typingctx: Any, *kinds: Any) -> Any:
+        kind = vector_type(*kinds)
+
+        def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return lower(builder, *_vectors(context, builder, sig, args))
+
+        return None if kind is None else (signature(kind, *kinds), code)
+
+    return intrinsic(typed)
+
+
+@_lane_by_lane
+def below(builder: Any, left: Any, right: Any, value: Any) -> Any:
+    """Return the value in lanes where left < right, and 0 in the others."""
+    nothing = ir.Constant(value.type, None)
+    return builder.select(builder.fcmp_ordered("<", left, right), value, nothing)
+
+
+@_lane_by_lane
+def smaller(builder: Any, left: Any, right: Any) -> Any:
+    """Return the smaller of two vectors; the right one where one is not a number."""
+    return builder.select(builder.fcmp_ordered("<", left, right), left, right)
+
+
+@_lane_by_lane
+def larger(builder: Any, left: Any, right: Any) -> Any:
+    """Return the larger of two vectors; the right one where one is not a number."""
+    return builder.select(builder.fcmp_ordered(">", left, right), left, right)
+
+
+@_lane_by_lane
+def square_root(builder: Any, value: Any) -> Any:
+    """Return the square root of every lane."""
+    return _called(builder, "sqrt", value)
+
+
+@_lane_by_lane
+def nearest(builder: Any, value: Any) -> Any:
+    """Return every lane rounded to the nearest integer."""
+    return _called(builder, "rint", value)
+
+
+@_lane_by_lane
+def power_of_two(builder: Any, exponent: Any) -> Any:
+    """Return 2 to the power of every double; they hold integers from -1000 to 1000."""
+    # The sum has the exponent in its lowest bits; shifted, they are those of the result.
+    n = exponent.type.count
+    magic = ir.Constant(exponent.type, [ir.Constant(ir.DoubleType(), 1.5 * 2.0**52 + 1023.0)] * n)
+    integers = ir.VectorType(_INT64, n)
+    places = ir.Constant(integers, [_INT64(52)] * n)
+    bits = builder.bitcast(builder.fadd(exponent, magic), integers)
+    return builder.bitcast(builder.shl(bits, places), exponent.type)
+
+
+@compiled
+def total(typingctx: Any, value: Any) -> Any:
+    """Return the sum of the lanes: of the halves of the vector, of their halves, and so on."""
+    kind = vector_type(value)
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        (lanes,) = _vectors(context, builder, sig, args)
+        while lanes.type.count > 1:
+            lanes = builder.fadd(*halves(builder, lanes))
+        return builder.extract_element(lanes, _INT32(0))
+
+    return None if kind is None else (kind.dtype(value), code)
+
+
+@compiled
+def splat(typingctx: Any, value: Any) -> Any:
+    """Return a vector with a float in every lane."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return as_vector(context, builder, args[0], sig.args[0], _DOUBLES)
+
+    return (_DOUBLES(value), code) if isinstance(value, types.Float) else None
+
+
+def _row(context: Any, builder: Any, kind: Any, array: Any, indices: Any) -> Any:
+    """Return the address of eight doubles; ``indices`` are pairs of a Numba type and a value."""
+    places = [context.cast(builder, value, of, types.intp) for of, value in indices]
+    places += [_INT64(0)] * (kind.ndim - len(places))
+    view = context.make_array(kind)(context, builder, value=array)
+    item = cgutils.get_item_pointer(context, builder, kind, view, places, wraparound=False)
+    return builder.bitcast(item, context.get_value_type(_DOUBLES).as_pointer())
+
+
+def _unpacked(builder: Any, kinds: Any, members: Any) -> Any:
+    """Return pairs of type and value of a tuple."""
+    return zip(kinds, cgutils.unpack_tuple(builder, members, len(kinds)), strict=True)
+
+
+def _holds_rows(array: Any, indices: Any, n_axes: int = 1) -> bool:
+    """Return whether the array, indexed so, is eight doubles or an array of more axes."""
     return (
         isinstance(array, types.Array)
         and array.dtype == types.float64
         and array.layout == "C"
-        and array.ndim == len(indices) + 1
+        and array.ndim == len(indices) + n_axes
         and all(isinstance(index, types.Integer) for index in indices)
     )
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Make a Numba intrinsic that type checkers let through."""
-    return intrinsic(function)
-
-
-@_compiled
-def load(_: Any, array: Any, *indices: Any) -> Any:
+@compiled
+def load(typingctx: Any, array: Any, *indices: Any) -> Any:
     """Return the vector ``array[indices]``."""
-    if not _holds_vectors(array, indices):
+    if not _holds_rows(array, indices):
         return None
 
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(_address(context, builder, sig, args, 0), align=8)
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = _unpacked(builder, sig.args[1], args[1])
+        return builder.load(_row(context, builder, sig.args[0], args[0], places), align=8)
 
-    return vector(array, types.StarArgTuple(indices)), lower
+    return _DOUBLES(array, types.StarArgTuple(indices)), code
 
 
-@_compiled
-def load_from(_: Any, array: Any, start: Any) -> Any:
+@compiled
+def load_from(typingctx: Any, array: Any, start: Any) -> Any:
     """Return the eight doubles ``array[start:start + 8]`` of a one-dimensional array."""
-    if not (_holds_vectors(array, ()) and isinstance(start, types.Integer)):
+    if not _holds_rows(array, (start,), 0):
         return None
 
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        view = context.make_array(sig.args[0])(context, builder, value=args[0])
-        place = context.cast(builder, args[1], sig.args[1], types.intp)
-        item = cgutils.get_item_pointer(
-            context, builder, sig.args[0], view, [place], wraparound=False
-        )
-        return builder.load(builder.bitcast(item, _VECTOR.as_pointer()), align=8)
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = [(sig.args[1], args[1])]
+        return builder.load(_row(context, builder, sig.args[0], args[0], places), align=8)
 
-    return vector(array, start), lower
+    return _DOUBLES(array, start), code
 
 
-@_compiled
-def store(_: Any, value: Any, array: Any, *indices: Any) -> Any:
+@compiled
+def store(typingctx: Any, value: Any, array: Any, *indices: Any) -> Any:
     """Write a vector, or a float in every lane, to ``array[indices]``."""
-    if not (_is_number(value) and _holds_vectors(array, indices)):
+    is_value = isinstance(value, types.Float) or vector_type(value) == _DOUBLES
+    if not (is_value and _holds_rows(array, indices)):
         return None
 
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes = _as_vector(builder, sig.args[0], args[0])
-        builder.store(lanes, _address(context, builder, sig, args, 1), align=8)
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lanes = as_vector(context, builder, args[0], sig.args[0], _DOUBLES)
+        places = _unpacked(builder, sig.args[2], args[2])
+        builder.store(lanes, _row(context, builder, sig.args[1], args[1], places), align=8)
         return context.get_dummy_value()
 
-    return types.void(value, array, types.StarArgTuple(indices)), lower
-
-
-@_compiled
-def splat(_: Any, value: Any) -> Any:
-    """Return a vector with a float in every lane."""
-    if value != types.float64:
-        return None
-
-    def lower(_: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _as_vector(builder, types.float64, args[0])
-
-    return vector(value), lower
-
-
-@_compiled
-def below(_: Any, left: Any, right: Any, value: Any) -> Any:
-    """Return the value in lanes where left < right, and 0 in the others."""
-    if not (_is_number(left) and _is_number(right) and _is_number(value)):
-        return None
-
-    def lower(_: Any, builder: Any, sig: Any, args: Any) -> Any:
-        a, b, c = map(_as_vector, [builder] * 3, sig.args, args)
-        return builder.select(builder.fcmp_ordered("<", a, b), c, _constant(0.0))
-
-    return vector(left, right, value), lower
-
-
-@_compiled
-def smaller(_: Any, left: Any, right: Any) -> Any:
-    """Return the smaller of two vectors, lane by lane."""
-    if not (_is_number(left) and _is_number(right)):
-        return None
-
-    def lower(_: Any, builder: Any, sig: Any, args: Any) -> Any:
-        a, b = map(_as_vector, [builder] * 2, sig.args, args)
-        return builder.select(builder.fcmp_ordered("<", a, b), a, b)
-
-    return vector(left, right), lower
-
-
-@_compiled
-def larger(_: Any, left: Any, right: Any) -> Any:
-    """Return the larger of two vectors, lane by lane."""
-    if not (_is_number(left) and _is_number(right)):
-        return None
-
-    def lower(_: Any, builder: Any, sig: Any, args: Any) -> Any:
-        a, b = map(_as_vector, [builder] * 2, sig.args, args)
-        return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-    return vector(left, right), lower
-
-
-def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:
-    """Call an LLVM intrinsic function."""
-    kind = ir.FunctionType(result, [arg.type for arg in args])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
-
-
-@_compiled
-def square_root(_: Any, value: Any) -> Any:
-    """Return the square root of every lane."""
-    if value != vector:
-        return None
-
-    def lower(_: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call(builder, "llvm.sqrt.v8f64", _VECTOR, args[0])
-
-    return vector(value), lower
-
-
-@_compiled
-def nearest(_: Any, value: Any) -> Any:
-    """Return every lane rounded to the nearest integer."""
-    if value != vector:
-        return None
-
-    def lower(_: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call(builder, "llvm.rint.v8f64", _VECTOR, args[0])
-
-    return vector(value), lower
-
-
-@_compiled
-def power_of_two(_: Any, exponent: Any) -> Any:
-    """Return 2 to the power of every lane; the lanes hold integers from -1000 to 1000."""
-    if exponent != vector:
-        return None
-
-    def lower(_: Any, builder: Any, sig: Any, args: Any) -> Any:
-        # The sum has the exponent in its lowest bits; shifted, they are those of the result.
-        magic = 1.5 * 2.0**52 + 1023.0
-        shifted = builder.bitcast(builder.fadd(args[0], _constant(magic)), _INTEGERS)
-        places = ir.Constant(_INTEGERS, [ir.Constant(ir.IntType(64), 52)] * WIDTH)
-        return builder.bitcast(builder.shl(shifted, places), _VECTOR)
-
-    return vector(exponent), lower
-
-
-@_compiled
-def total(_: Any, value: Any) -> Any:
-    """Return the sum of the lanes, in a fixed order."""
-    if value != vector:
-        return None
-
-    def lower(_: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes, width = args[0], WIDTH
-        while width > 1:
-            half = width // 2
-            low = _shuffled(builder, lanes, lanes, list(range(half)))
-            high = _shuffled(builder, lanes, lanes, list(range(half, width)))
-            lanes, width = builder.fadd(low, high), half
-        return builder.extract_element(lanes, ir.IntType(32)(0))
-
-    return types.float64(value), lower
+    return types.void(value, array, types.StarArgTuple(indices)), code
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
@@ -315,39 +380,33 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
         mixed = list(rows)
         for a in range(WIDTH):
             if not a & step:
-                mixed[a] = _shuffled(builder, rows[a], rows[a + step], low)
-                mixed[a + step] = _shuffled(builder, rows[a], rows[a + step], high)
+                mixed[a] = shuffled(builder, rows[a], rows[a + step], low)
+                mixed[a + step] = shuffled(builder, rows[a], rows[a + step], high)
         rows = mixed
     return rows
 
 
-@_compiled
-def transpose(_: Any, source: Any, row: Any, block: Any, target: Any, first: Any, tile: Any) -> Any:
+@compiled
+def transpose(
+    typingctx: Any, source: Any, row: Any, block: Any, target: Any, first: Any, tile: Any
+) -> Any:
     """Write ``source[row:row + 8, block]`` transposed to ``target[first:first + 8, tile]``."""
-    if not (_holds_vectors(source, (row, block)) and _holds_vectors(target, (first, tile))):
+    if not (_holds_rows(source, (row, block)) and _holds_rows(target, (first, tile))):
         return None
 
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def pointer(array: int, step: int) -> Any:
-            kind, value = sig.args[array], args[array]
-            lead, second = (
-                context.cast(builder, args[a], sig.args[a], types.intp)
-                for a in (array + 1, array + 2)
-            )
-            lead = builder.add(lead, ir.Constant(lead.type, step))
-            view = context.make_array(kind)(context, builder, value=value)
-            lane = ir.Constant(lead.type, 0)
-            item = cgutils.get_item_pointer(
-                context, builder, kind, view, [lead, second, lane], wraparound=False
-            )
-            return builder.bitcast(item, _VECTOR.as_pointer())
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def address(array: int, step: int) -> Any:
+            lead = context.cast(builder, args[array + 1], sig.args[array + 1], types.intp)
+            places = [(types.intp, builder.add(lead, _INT64(step)))]
+            places.append((sig.args[array + 2], args[array + 2]))
+            return _row(context, builder, sig.args[array], args[array], places)
 
-        rows = [builder.load(pointer(0, a), align=8) for a in range(WIDTH)]
+        rows = [builder.load(address(0, a), align=8) for a in range(WIDTH)]
         for a, column in enumerate(_transposed(builder, rows)):
-            builder.store(column, pointer(3, a), align=8)
+            builder.store(column, address(3, a), align=8)
         return context.get_dummy_value()
 
-    return types.void(source, row, block, target, first, tile), lower
+    return types.void(source, row, block, target, first, tile), code
 
 
 @outer

@@ -17,7 +17,7 @@ from nepal_flows.core.simd import (
 @inner
 def hyperbolic_tangent(value):  # type: ignore[no-untyped-def]
     """Return tanh of every lane to double precision."""
-    double = smaller(larger(2.0 * value, -80.0), 80.0)
+    double = smaller(80.0, larger(-80.0, 2.0 * value))  # keeps NaN
     n = nearest(1.4426950408889634 * double)
     r = (double - n * 6.93147180369123816490e-1) - n * 1.90821492927058770002e-10  # ln 2 in two
     p = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0)

@@ -9,9 +9,10 @@ import numba
 
 from nepal_flows.core.nep.training.lanes import (
     N_LANES,
-    clamp,
     filled,
+    larger,
     load,
+    smaller,
     spread,
     store,
 )
@@ -63,8 +64,8 @@ def replace_by_tanh(values, n):  # type: ignore[no-untyped-def]
         return
     one, two = filled(values, 1.0), filled(values, 2.0)
     for h in range(0, n, N_LANES):
-        u = clamp(load(values, h), filled(values, -10.0), filled(values, 10.0))
-        u = u * filled(values, 0.125)
+        u = smaller(10.0, larger(-10.0, load(values, h)))  # keeps NaN
+        u = 0.125 * u
         v = u * u
         above = filled(values, 10395.0) + v * (filled(values, 1260.0) + v * filled(values, 21.0))
         below = filled(values, 4725.0) + v * (filled(values, 210.0) + v)

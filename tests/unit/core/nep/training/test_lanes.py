@@ -8,11 +8,12 @@ from nepal_flows.core.nep.training.lanes import (
     N_LANES,
     add_lane_sums,
     aligned_zeros,
-    clamp,
     filled,
     gather,
     lane_sum,
+    larger,
     load,
+    smaller,
     spread,
     store,
 )
@@ -23,7 +24,7 @@ from nepal_flows.core.nep.training.vectors import replace_by_tanh
 def _arithmetic(a, b, out):
     x, y = load(a, 0), load(b, N_LANES)
     store(out, 0, x * y + filled(out, 3) - spread(b, 2) / x)
-    store(out, N_LANES, clamp(y, filled(out, -0.5), spread(a, 1)))
+    store(out, N_LANES, smaller(larger(y, filled(out, -0.5)), spread(a, 1)))
     return lane_sum(x)
 
 
