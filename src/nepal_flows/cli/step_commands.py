@@ -80,7 +80,6 @@ def train(
         training_remarks,
     )
     from nepal_flows.core.nep.training import TrainingSettings
-    from nepal_flows.engines.kernel_cache import compile_kernels_once
     from nepal_flows.engines.native_training import run_native_training
 
     beside = warm_start and warm_start.parent / REFERENCE_ENERGIES
@@ -93,7 +92,6 @@ def train(
     if lbfgs_steps is not None:
         settings = dataclasses.replace(settings, n_lbfgs_steps=lbfgs_steps)
     with counter("training", quiet=quiet) as progress:
-        compile_kernels_once()
         run = run_native_training(
             input_file,
             train_frames,
@@ -287,10 +285,11 @@ def warmup() -> None:
     import time
 
     from nepal_flows.cli.output import seconds
-    from nepal_flows.engines.kernel_cache import compile_kernels_once
+    from nepal_flows.engines.warmup import compile_kernels_once
 
     began = time.monotonic()
-    compile_kernels_once()
+    with counter("compiling kernels") as progress:
+        compile_kernels_once(progress=progress)
     print_lines(f"kernels are compiled ({seconds(time.monotonic() - began)})")
 
 

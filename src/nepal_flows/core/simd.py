@@ -1,4 +1,4 @@
-# ruff: noqa: ARG001 -- the arguments of a lowering function are fixed by Numba
+# ruff: noqa: ARG001, ARG002 -- the arguments of a lowering function are fixed by Numba
 """Several numbers at once in compiled code, where loops would not vectorise by themselves.
 
 A value of a Numba type :class:`Vector` is one LLVM vector, which LLVM maps to what the processor
@@ -23,7 +23,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typeconv import Conversion
+from numba.core.typeconv.castgraph import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 

@@ -8,17 +8,13 @@ numerics, and a changed file means a new folder. It also works where the package
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
-from nepal_flows.errors import EngineError
-
 _NUMERICS = Path(__file__).parents[1] / "core"
 _UNUSED_S = 14 * 86400.0
-_MARKER = "all-compiled"
 
 
 def use_kernel_cache(base: str | Path | None = None) -> Path:
@@ -46,37 +42,6 @@ def use_kernel_cache(base: str | Path | None = None) -> Path:
     return folder
 
 
-def compile_kernels_once() -> None:
-    """Compile all kernels in a process of its own, unless that has been done.
-
-    A process that compiles a kernel and one that loads it from the cache may differ in the last
-    digit, which a training then makes visible. So no process that computes ever compiles.
-
-    Raises
-    ------
-    EngineError
-        If the kernels cannot be compiled.
-    """
-    folder = os.environ.get("NUMBA_CACHE_DIR")
-    base = Path(folder) if folder else _default_base() / f"{numerics_digest()[:16]}-beside"
-    marker = base / _MARKER
-    if marker.exists():
-        return
-    code = (
-        f"import sys; sys.path[:] = {sys.path!r}; "
-        "from nepal_flows.engines.warmup import compile_kernels; compile_kernels()"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise EngineError(
-            f"The kernels could not be compiled (exit code {done.returncode}): "
-            f"{done.stderr.strip()[-500:]}. Run `nepal warmup` to see more."
-        )
-    base.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-
-
 def numerics_digest() -> str:
     """Return the SHA-256 of all sources of the numerics, of where they are, and of the compiler.
 
@@ -101,4 +66,4 @@ def _remove_unused(root: Path, used: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-__all__ = ["compile_kernels_once", "numerics_digest", "use_kernel_cache"]
+__all__ = ["numerics_digest", "use_kernel_cache"]

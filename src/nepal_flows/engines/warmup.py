@@ -1,8 +1,8 @@
-"""Compile every kernel once, so that the first real step does not wait for it."""
+"""Compile every kernel once, so that no later step waits for it, nor several processes at once."""
 
-import time
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from nepal_flows.core.nep.projections import projection_factors, projection_grad
 from nepal_flows.core.nep.training import TrainingSettings, train_model
 from nepal_flows.core.selection import select_frames
 from nepal_flows.core.structure import LabelledStructure, Structure
+from nepal_flows.engines.kernel_cache import numerics_digest
 from nepal_flows.engines.md_run import MdSegment
 from nepal_flows.engines.native_md import run_native_md
 from nepal_flows.typing import FloatArray
@@ -23,32 +24,31 @@ Progress = Callable[[int, int], None]
 _SHORT = TrainingSettings(n_adam_steps=2, n_lbfgs_steps=2)
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """How long one part took, compilation and first use together.
-
-    Attributes
-    ----------
-    part
-        What was compiled.
-    seconds
-        Elapsed time, s.
-    """
-
-    part: str
-    seconds: float
-
-
-def compile_kernels(*, progress: Progress | None = None) -> tuple[Compiled, ...]:
-    """Compile all kernels by using each once on a few atoms, and return the times.
-
-    Compiled kernels are cached on disk; a second call takes seconds.
+def compile_kernels_once(*, progress: Progress | None = None) -> None:
+    """Compile all kernels by using each on a few atoms, unless that has been done.
 
     Parameters
     ----------
     progress
-        Called after every part.
+        Called before every part and at the end, with the finished and all parts.
     """
+    folder = os.environ.get("NUMBA_CACHE_DIR")  # without it each module has its own
+    marker = Path(folder) / f"compiled-{numerics_digest()[:16]}" if folder else None
+    if marker is not None and marker.exists():
+        return
+    parts = _parts()
+    for number, part in enumerate(parts):
+        if progress is not None:
+            progress(number, len(parts))
+        part()
+    if marker is not None:
+        marker.touch()
+    if progress is not None:
+        progress(len(parts), len(parts))
+
+
+def _parts() -> tuple[Callable[[], object], ...]:
+    """Return functions that together use every kernel."""
     frames = _frames()
     model = _model()
     structures = [frame.structure for frame in frames]
@@ -78,21 +78,10 @@ def compile_kernels(*, progress: Progress | None = None) -> tuple[Compiled, ...]
             segment = MdSegment(ensemble=ensemble, temperature_K=10.0, n_steps=10)
             run_native_md(structures[0], model, [segment], active_set=active_set, seed=0)
 
-    parts: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("prediction", prediction),
-        ("projection gradient", gradient),
-        ("active set and selection", grading),
-        ("molecular dynamics", dynamics),
-        ("training", lambda: train_model(frames, model.architecture, _SHORT, holdout=frames[:1])),
-    )
-    times = []
-    for number, (part, use) in enumerate(parts, start=1):
-        began = time.perf_counter()
-        use()
-        times.append(Compiled(part, time.perf_counter() - began))
-        if progress is not None:
-            progress(number, len(parts))
-    return tuple(times)
+    def training() -> None:
+        train_model(frames, model.architecture, _SHORT, holdout=frames[:1])
+
+    return prediction, gradient, grading, dynamics, training
 
 
 def _frames() -> list[LabelledStructure]:
@@ -127,4 +116,4 @@ def _model() -> NepModel:
     return model_from_parameters(architecture, parameters, np.ones(architecture.n_descriptors))
 
 
-__all__ = ["Compiled", "compile_kernels"]
+__all__ = ["compile_kernels_once"]

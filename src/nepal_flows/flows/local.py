@@ -3,13 +3,14 @@
 import logging
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nepal_flows.campaign import Campaign
 from nepal_flows.campaign.read import LoadedCampaign, load_campaign
-from nepal_flows.engines.kernel_cache import compile_kernels_once
 from nepal_flows.engines.pool import close_shared_pool
+from nepal_flows.engines.warmup import compile_kernels_once
 from nepal_flows.errors import CampaignError, EngineError, TrainingError
 from nepal_flows.flows.campaign import CampaignMaker
 from nepal_flows.flows.imports import imported_model_key
@@ -114,8 +115,7 @@ def run_campaign(
             approve_waiting(records, document.key)
         try:
             with progress_listener(listener or _silent), warnings.catch_warnings():
-                report_progress("compile kernels", 0, 1)
-                compile_kernels_once()
+                compile_kernels_once(progress=partial(report_progress, "compile kernels"))
                 flow = remaining_flow(records, loaded.campaign, document)
                 # jobflow 0.4 calls monty's cd, which warns once a job.
                 warnings.filterwarnings("ignore", "cd is deprecated", FutureWarning)

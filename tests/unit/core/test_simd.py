@@ -1,8 +1,11 @@
-"""Eight doubles at once against NumPy."""
+"""Vectors against NumPy."""
+
+from fractions import Fraction
 
 import numba
 import numpy as np
 import pytest
+from llvmlite.binding import get_host_cpu_features
 from numba.core.errors import TypingError
 
 from nepal_flows.core.simd import (
@@ -51,6 +54,44 @@ def test_operations_are_those_of_numpy() -> None:
     ]  # fmt: skip
     np.testing.assert_allclose(out, expected, rtol=1e-15)
     assert found == pytest.approx(x.sum(), rel=1e-14)
+
+
+@numba.njit
+def _combined(a, out):  # type: ignore[no-untyped-def]
+    x, y, z = load(a, 0), load(a, 1), load(a, 2)
+    product = x * y
+    store(product - z, out, 0)
+    store(z - product, out, 1)
+    store(product + x * z, out, 2)
+    store(product / z, out, 3)
+    store(2.0 * product * z, out, 4)
+    for k in range(3):  # holds a product first, then a sum
+        if k > 0:
+            product = product + z
+    store(product, out, 5)
+    return total(x * y)
+
+
+def _fused(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[float]:
+    """Return x y + z, rounded once."""
+    numbers = zip(x, y, z, strict=True)
+    return [float(Fraction(a) * Fraction(b) + Fraction(c)) for a, b, c in numbers]
+
+
+@pytest.mark.skipif(not get_host_cpu_features().get("fma"), reason="no fused multiply-add")
+def test_a_product_in_a_sum_is_not_rounded() -> None:
+    a, out = np.random.default_rng(2).normal(size=(3, 8)), np.empty((6, 8))
+    a[2] = -a[0] * a[1]  # so that rounding shows
+    found = _combined(a, out)
+    x, y, z = a
+    np.testing.assert_array_equal(out[0], _fused(x, y, -z))
+    np.testing.assert_array_equal(out[1], _fused(-x, y, z))
+    np.testing.assert_array_equal(out[2], _fused(x, y, x * z))
+    np.testing.assert_array_equal(out[3], x * y / z)
+    np.testing.assert_array_equal(out[4], 2 * (x * y) * z)
+    np.testing.assert_array_equal(out[5], np.array(_fused(x, y, z)) + z)
+    assert _fused(x, y, z) != (x * y + z).tolist()
+    assert found == pytest.approx((x * y).sum(), rel=1e-14)
 
 
 @numba.njit

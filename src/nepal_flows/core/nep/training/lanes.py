@@ -36,7 +36,7 @@ N_LANES = 16
 lane_sum = total
 
 
-def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any, to: Any) -> Any:
+def _address(context: Any, builder: Any, to: Any, kind: Any, array: Any, index: Any) -> Any:
     """Return the address of the element as that of a value of another LLVM type."""
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), to.as_pointer())
@@ -52,7 +52,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lanes = context.get_value_type(sig.return_type)
-        pointer = _address(context, builder, sig.args[0], *args, lanes)
+        pointer = _address(context, builder, lanes, sig.args[0], *args)
         return builder.load(pointer, align=_alignment(sig.args[0]))
 
     return Vector(array.dtype, N_LANES)(array, types.intp), code
@@ -67,7 +67,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lanes = as_vector(context, builder, args[2], sig.args[2], kind)
-        pointer = _address(context, builder, sig.args[0], *args[:2], lanes.type)
+        pointer = _address(context, builder, lanes.type, sig.args[0], *args[:2])
         builder.store(lanes, pointer, align=_alignment(sig.args[0]))
         return context.get_dummy_value()
 
@@ -81,7 +81,7 @@ def spread(typingctx: Any, array: Any, index: Any) -> Any:
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         number = context.get_value_type(array.dtype)
-        value = builder.load(_address(context, builder, sig.args[0], *args, number))
+        value = builder.load(_address(context, builder, number, sig.args[0], *args))
         return as_vector(context, builder, value, array.dtype, kind)
 
     return kind(array, types.intp), code
@@ -105,9 +105,9 @@ def gather(typingctx: Any, array: Any, offset: Any, indices: Any, start: Any) ->
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lanes = context.get_value_type(sig.return_type)
         whole = ir.VectorType(context.get_value_type(sig.args[2].dtype), N_LANES)
-        pointer = _address(context, builder, sig.args[2], args[2], args[3], whole)
+        pointer = _address(context, builder, whole, sig.args[2], args[2], args[3])
         positions = builder.load(pointer, align=_alignment(sig.args[2]))
-        base = _address(context, builder, sig.args[0], *args[:2], lanes.element)
+        base = _address(context, builder, lanes.element, sig.args[0], *args[:2])
         value = ir.Constant(lanes, ir.Undefined)
         for lane in range(N_LANES):
             where = ir.IntType(32)(lane)
@@ -141,7 +141,7 @@ def add_lane_sums(
             quarters.append(lanes)
         a, b, c, d = quarters
         sums = _folded(builder, _folded(builder, a, b), _folded(builder, c, d))
-        pointer = _address(context, builder, sig.args[0], *args[:2], sums.type)
+        pointer = _address(context, builder, sums.type, sig.args[0], *args[:2])
         size = _alignment(sig.args[0])
         before = builder.load(pointer, align=size)
         builder.store(builder.fadd(before, sums), pointer, align=size)
