@@ -4,14 +4,14 @@ What can be decided on indexed columns becomes SQL; the rest is left to montydb'
 implements the language itself.
 """
 
+import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from montydb.engine.queries import QueryFilter
-
-_MAX_SQL_VALUES = 900
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,12 @@ def sql_criteria(criteria: Mapping[str, Any] | None, columns: Iterable[str]) -> 
             rest[field] = condition
         elif members == [None]:
             conditions.append(f'"{field}" IS NULL')
-        else:
-            conditions.append(f'"{field}" IN ({",".join("?" * len(members))})')
+        elif len(members) == 1:
+            conditions.append(f'"{field}" = ?')
             values.extend(members)
+        else:  # one value, however many there are
+            conditions.append(f'"{field}" IN (SELECT value FROM json_each(?))')
+            values.append(json.dumps(list(members)))
     return SqlCriteria(" AND ".join(conditions) or "1", tuple(values), rest)
 
 
@@ -59,15 +62,15 @@ def _is_only_in(condition: Any) -> bool:
 
 
 def _are_plain(members: Any, *, allow_none: bool) -> bool:
-    return (
-        isinstance(members, (list, tuple))
-        and len(members) <= _MAX_SQL_VALUES
-        and all(
-            (member is None and allow_none)
-            or (isinstance(member, (str, int, float)) and not isinstance(member, bool))
-            for member in members
-        )
+    return isinstance(members, (list, tuple)) and all(
+        (member is None and allow_none) or isinstance(member, str) or _is_number(member)
+        for member in members
     )
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def matching(

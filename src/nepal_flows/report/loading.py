@@ -1,7 +1,6 @@
 """Read from the records what one report is made of."""
 
 import io
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from nepal_flows.errors import NepalError, RecordError
 from nepal_flows.io.frames import unpack_arrays, unpack_frames
 from nepal_flows.io.nep_outputs import LOSS_COLUMNS
 from nepal_flows.io.nep_txt import read_nep_txt
-from nepal_flows.records import Records
+from nepal_flows.records import Records, chosen_labels
 from nepal_flows.report.data import Dataset, GradeTrace, LossHistory, ParityPoints, ReportData
 from nepal_flows.schemas import (
     ActiveSetDoc,
@@ -84,8 +83,12 @@ class _Reader:
     def of_campaign(self, kind: type[DocT], campaign_id: str, keys: Iterable[str]) -> list[DocT]:
         """Return the campaign's documents of a class: its own, and those it took over by key."""
         wanted = list(dict.fromkeys(keys))
-        criteria = {"$or": [{"campaign_id": campaign_id}, {"key": {"$in": wanted}}]}
-        found = {doc.key: doc for doc in self.records.query(kind, criteria)}
+        own = self.records.query(kind, {"campaign_id": campaign_id})
+        found = {doc.key: doc for doc in own}
+        others = [key for key in wanted if key not in found]
+        if others:
+            taken_over = self.records.query(kind, {"key": {"$in": others}})
+            found |= {doc.key: doc for doc in taken_over}
         gone = [key for key in wanted if key not in found]
         if gone:
             what = kind.kind.replace("_", " ")
@@ -143,7 +146,7 @@ def _documents(reader: _Reader, campaign: CampaignDoc, is_running: bool | None) 
         active_sets=tuple(active_sets),
         explorations=tuple(explorations),
         selections=tuple(selections),
-        labels=_labels(reader, campaign, iterations, selections),
+        labels=_labels(reader.records, campaign),
         validations=tuple(validations),
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         is_running=is_running,
@@ -165,29 +168,13 @@ def _keys(*groups: Iterable[str | None]) -> list[str]:
     return [key for group in groups for key in group if key is not None]
 
 
-def _labels(
-    reader: _Reader,
-    campaign: CampaignDoc,
-    iterations: Sequence[IterationDoc],
-    selections: Sequence[SelectionDoc],
-) -> tuple[LabelDoc, ...]:
+def _labels(records: Records, campaign: CampaignDoc) -> tuple[LabelDoc, ...]:
     """Return the labels the campaign asked for, with the role and iteration it gave them.
 
-    A label may have been made by another campaign: it is found by its structure, and belongs
-    to this one when its physics is that of the labels the campaign made or named itself.
+    A label may have been made by another campaign: it is found by its structure and physics.
     """
-    chosen = {f.structure_key: (f, doc.iteration) for doc in selections for f in doc.selected}
-    named = {key for doc in iterations for key in doc.label_keys}
-    criteria = {"$or": [{"structure_key": {"$in": list(chosen)}}, {"key": {"$in": sorted(named)}}]}
-    found = list(reader.records.query(LabelDoc, criteria))
-    own = [doc for doc in found if doc.key in named or doc.campaign_id == campaign.key]
-    physics = Counter(doc.settings_key for doc in own or found)
-    usual = physics.most_common(1)[0][0] if physics else ""
-    labels = [
-        _as_chosen(doc, *chosen[doc.structure_key]) if doc.structure_key in chosen else doc
-        for doc in found
-        if doc.settings_key == usual or doc.key in named
-    ]
+    chosen = chosen_labels(records, campaign.key, campaign.fixed["labels"])
+    labels = [_as_chosen(entry.label, entry.frame, entry.iteration) for entry in chosen]
     return tuple(sorted(labels, key=_order))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nepal_flows.records import label_key
 from nepal_flows.report.data import GradeTrace, LossHistory, ParityPoints, ReportData
 from nepal_flows.schemas import (
     ActiveSetDoc,
@@ -89,7 +90,7 @@ class FakeCampaign:
             )
         )
         doc = LabelDoc(
-            key=f"label-{index}",
+            key=label_key(_sha(f"s{index}"), _sha("emt")),
             created_at=WHEN.format(2 * (iteration or 0)),
             iteration=iteration,
             structure_key=_sha(f"s{index}"),
@@ -278,7 +279,7 @@ class FakeCampaign:
         dirty = [v for v in verdicts if not v.is_clean]
         selected = [
             SelectedFrame(
-                structure_key=_sha(f"f{iteration}-{i}"),
+                structure_key=_sha(f"s{len(self.labels) + i}"),
                 role="holdout" if i % 5 == 4 else "train",
                 condition=dirty[i % len(dirty)].condition,
                 run_key=f"run-{iteration}-{dirty[i % len(dirty)].condition}-0",
@@ -463,6 +464,7 @@ def campaign_doc(name: str = "copper-quickstart", **changes: Any) -> CampaignDoc
             },
         },
         "identity": _sha("identity"),
+        "fixed": {"labels": _sha("emt")},
         "structures": _blob("structures"),
         "structure_names": ["copper.poscar"],
         "versions": {"nepal_flows": "0.1.0", "numpy": "2.4.0", "python": "3.12.3"},
