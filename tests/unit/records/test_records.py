@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from jobflow import Flow, JobConfig, JobOrder, JobStore, job, run_locally
+from jobflow import SETTINGS, Flow, JobConfig, JobOrder, JobStore, job, run_locally
 from maggma.stores import MemoryStore
 
 from nepal_flows.errors import RecordError, SettingsError
@@ -186,3 +186,34 @@ def test_job_reaches_the_records_of_its_store(job_store, make_label, tmp_path, m
     assert Records(job_store).find(LabelDoc, "k") is not None
     assert job_store.get_output(put.uuid) == "k"
     assert "expose_store=True" in job_store.get_output(look.uuid)
+
+
+class LentStore(MemoryStore):
+    """As jobflow-remote gives to a job in the place of its store."""
+
+
+LentStore.__module__ = "jobflow_remote.remote.data"
+
+
+def run_with_lent_store(label) -> None:
+    lent = JobStore(LentStore(), {"records": MemoryStore("r"), "blobs": MemoryStore("b")})
+    run_locally(put_in_job(label.model_dump(mode="json")), store=lent, raise_immediately=True)
+
+
+def test_under_jobflow_remote_records_are_where_the_site_says(
+    job_store, make_label, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobflow.yaml").touch()
+    monkeypatch.setenv("JOBFLOW_CONFIG_FILE", str(tmp_path / "jobflow.yaml"))
+    monkeypatch.setattr(SETTINGS, "JOB_STORE", job_store)
+    run_with_lent_store(make_label())
+    assert Records(job_store).find(LabelDoc, "k") is not None
+
+
+def test_jobflow_remote_worker_without_jobflow_yaml_is_told_so(make_label, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("JOBFLOW_JOB_STORE", raising=False)
+    monkeypatch.setenv("JOBFLOW_CONFIG_FILE", str(tmp_path / "nowhere.yaml"))
+    with pytest.raises(SettingsError, match=r"no jobflow\.yaml"):
+        run_with_lent_store(make_label())
