@@ -48,7 +48,9 @@ def train(
         Path, typer.Option("--input", metavar="NEP_IN", help="Hyper-parameters, nep.in.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for nep.txt, loss.out ...")],
-    test: Annotated[Path | None, typer.Option("--test", help="Frames to test on.")] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Frames to test on; they change nothing.")
+    ] = None,
     warm_start: Annotated[
         Path | None, typer.Option("--warm-start", help="Potential to start from, nep.txt.")
     ] = None,
@@ -66,6 +68,9 @@ def train(
         int | None, typer.Option("--lbfgs-steps", min=0, help="L-BFGS steps; by default none.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier training in the folder.")
+    ] = False,
     n_threads: ThreadsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -97,6 +102,7 @@ def train(
             train_frames,
             test_frames=test,
             out_directory=out,
+            overwrite=overwrite,
             warm_start=warm_start,
             reference_energies=(
                 None if reference_energies is None else read_reference_energies(reference_energies)

@@ -20,11 +20,10 @@ def training_content(run: NativeTrainingRun) -> dict[str, Any]:
         "n_parameters": result.model.architecture.n_parameters,
         "seed": result.seed,
         "n_steps": result.n_steps,
-        "best_step": result.best_step,
         "reference_energies_eV": result.reference_energies,
         "ignored_keywords": run.ignored_keywords,
         "training": _errors(result.training_errors),
-        "test": None if result.holdout_errors is None else _errors(result.holdout_errors),
+        "test": None if result.test_errors is None else _errors(result.test_errors),
         "repeated": run.repeated,
         "tested_on_training": run.tested_on_training,
     }
@@ -34,7 +33,7 @@ def training_lines(run: NativeTrainingRun) -> list[str]:
     """Return a training's result as text."""
     result = run.result
     rows = []
-    for name, errors in (("training", result.training_errors), ("test", result.holdout_errors)):
+    for name, errors in (("training", result.training_errors), ("test", result.test_errors)):
         if errors is not None:
             virial = errors.total_virial_rmse
             rows.append(
@@ -55,8 +54,7 @@ def training_lines(run: NativeTrainingRun) -> list[str]:
     lines = [
         *table(columns, rows),
         f"reference energies taken off, eV: {energies}",
-        f"kept step {result.best_step} of {result.n_steps}; written to {run.directory}: "
-        f"{', '.join(run.files)}",
+        f"{result.n_steps} steps; written to {run.directory}: {', '.join(run.files)}",
     ]
     if run.ignored_keywords:
         ignored = ", ".join(f"`{keyword}`" for keyword in run.ignored_keywords)

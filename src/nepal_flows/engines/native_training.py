@@ -78,6 +78,7 @@ def run_native_training(
     train_frames: Sequence[LabelledStructure] | str | Path,
     *,
     out_directory: str | Path,
+    overwrite: bool = False,
     test_frames: Sequence[LabelledStructure] | str | Path | None = None,
     warm_start: NepModel | str | Path | None = None,
     reference_energies: Mapping[str, float] | None = None,
@@ -96,8 +97,12 @@ def run_native_training(
         Labelled frames, or a file of them that ASE reads.
     out_directory
         Folder to write to; made if it does not exist.
+    overwrite
+        Whether the files of an earlier training in the folder may be replaced. Files that a
+        training does not write are never touched.
     test_frames
-        Frames that are not fitted but decide which parameters are kept (the best on them).
+        Frames whose errors are written beside those of the training frames. As with `nep`, they
+        change nothing.
     warm_start
         Potential to start from, or the path of a nep.txt.
     reference_energies
@@ -115,7 +120,8 @@ def run_native_training(
     Raises
     ------
     InputError
-        If a file cannot be read or does not hold what is needed.
+        If a file cannot be read or does not hold what is needed, or the folder holds a nep.txt
+        that may not be replaced.
     ModelError
         If frames hold elements that the nep.in does not name, or the nep.txt is unusable.
     TrainingError
@@ -147,6 +153,11 @@ def run_native_training(
     if initial is not None and not isinstance(initial, NepModel):
         initial = read_nep_txt(initial)
     directory = Path(out_directory)
+    if (directory / "nep.txt").exists() and not overwrite:
+        raise InputError(
+            f"`{directory}` holds the nep.txt of an earlier training. Give another folder, or "
+            "allow it to be replaced (`--overwrite`)."
+        )
     with _writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
@@ -155,7 +166,7 @@ def run_native_training(
         train,
         given.architecture,
         training_settings(given, settings),
-        holdout=test,
+        test=test,
         initial=initial,
         reference_energies=reference_energies,
         seed=seed,

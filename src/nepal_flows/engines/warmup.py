@@ -79,7 +79,7 @@ def _parts() -> tuple[Callable[[], object], ...]:
             run_native_md(structures[0], model, [segment], active_set=active_set, seed=0)
 
     def training() -> None:
-        train_model(frames, model.architecture, _SHORT, holdout=frames[:1])
+        train_model(frames, model.architecture, _SHORT, test=frames[:1])
 
     return prediction, gradient, grading, dynamics, training
 

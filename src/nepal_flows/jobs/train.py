@@ -160,7 +160,7 @@ class TrainMaker(StageMaker):
             reference_energies_eV=dict(references),
             training_errors=errors_of(model, frames, references),
             training_errors_by_condition=errors_by_condition(model, frames, conditions, references),
-            best_step=result.best_step,
+            best_step=result.n_steps,
             cost=watch.cost(),
         )
         error = document.training_errors.force_rmse_meV_per_A or 0.0

@@ -38,7 +38,7 @@ class TrainingDoc(Document):
         description="Errors of the previous model on the labels new to this set, by condition.",
     )
     holdout_errors: Errors | None = None
-    best_step: int | None = Field(None, description="Step whose parameters were kept.")
+    best_step: int | None = Field(None, description="Step whose parameters the model has.")
     cost: Cost = Field(default_factory=Cost)
 
 

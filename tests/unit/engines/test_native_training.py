@@ -97,11 +97,34 @@ def test_equal_input_gives_equal_files_and_stale_tables_go(
     texts = []
     for name, test in (("a", frames[4:]), ("b", None), ("a", None)):
         run_native_training(
-            given, frames[:4], test_frames=test, out_directory=tmp_path / name, settings=SHORT
+            given,
+            frames[:4],
+            test_frames=test,
+            out_directory=tmp_path / name,
+            overwrite=True,
+            settings=SHORT,
         )
         texts.append((tmp_path / name / "nep.txt").read_bytes())
-    assert texts[1] == texts[2]
-    assert not (tmp_path / "a" / "energy_test.out").exists()
+        (tmp_path / name / "energy_mine.out").touch()
+    assert texts[0] == texts[1] == texts[2]
+    left = {path.name for path in (tmp_path / "a").glob("*.out")}
+    tables = {f"{name}_train.out" for name in ("energy", "force", "virial", "stress")}
+    assert left == tables | {"loss.out", "energy_mine.out"}
+
+
+def test_earlier_training_is_replaced_only_when_asked(
+    frames: list[LabelledStructure], tmp_path: Path
+) -> None:
+    given = read_nep_in(NEP_IN)
+    run_native_training(given, frames, out_directory=tmp_path, settings=SHORT)
+    before = (tmp_path / "nep.txt").read_bytes()
+    with pytest.raises(InputError, match="--overwrite"):
+        run_native_training(given, frames, out_directory=tmp_path, settings=SHORT, seed=1)
+    assert (tmp_path / "nep.txt").read_bytes() == before
+    run_native_training(
+        given, frames, out_directory=tmp_path, overwrite=True, settings=SHORT, seed=1
+    )
+    assert (tmp_path / "nep.txt").read_bytes() != before
 
 
 def test_warm_start_reads_a_model(frames: list[LabelledStructure], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def minimise_lbfgs(
     *,
     n_steps: int,
     memory: int = 30,
-    callback: Callable[[FloatArray], bool],
+    callback: Callable[[FloatArray], None],
 ) -> FloatArray:
     """Return where at most so many iterations of L-BFGS lead.
 
@@ -37,7 +37,7 @@ def minimise_lbfgs(
     memory
         Pairs of steps and gradient changes that are kept.
     callback
-        Called with the point of every iteration; ends the minimisation by returning True.
+        Called with the point of every iteration.
 
     Notes
     -----
@@ -72,8 +72,7 @@ def minimise_lbfgs(
             steps.append(step)
             changes.append(change)
             del steps[:-memory], changes[:-memory]
-        if callback(point):
-            break
+        callback(point)
     return point
 
 

@@ -45,10 +45,8 @@ class TrainingSettings:
     type_weights
         Weight of the force errors on the atoms of every element, or empty.
     check_interval
-        Steps between two evaluations on the hold-out set; 0 for a number that keeps them near a
-        twentieth of the cost.
-    patience
-        Stop when so many steps brought no better hold-out loss; 0 to run all steps.
+        Steps between two rows of the history; 0 for a hundredth of the steps, or what keeps the
+        cost of test frames near a twentieth.
     precision
         ``float32`` or ``float64`` arithmetic in the kernels. Energies, losses, gradients of more
         than some 64 atoms and parameters are float64 in both.
@@ -75,7 +73,6 @@ class TrainingSettings:
     force_delta: float = 0.0
     type_weights: tuple[float, ...] = ()
     check_interval: int = 0
-    patience: int = 0
     precision: str = "float32"
     memory_limit_MB: float = 4000.0
 

@@ -33,16 +33,16 @@ HISTORY_COLUMNS = (
     "energy_train",
     "force_train",
     "virial_train",
-    "energy_holdout",
-    "force_holdout",
-    "virial_holdout",
+    "energy_test",
+    "force_test",
+    "virial_test",
 )
-"""Columns of a history, those of loss.out: eV/atom, eV/Å, eV/atom; 0 without a hold-out set."""
+"""Columns of a history, those of loss.out: eV/atom, eV/Å, eV/atom; 0 without test frames."""
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """Called with the step, the number of steps, and the latest history row by column."""
 
-_CHECK_COST = 0.05  # of the training
+_CHECK_COST = 0.05  # of test frames, as a share of the training
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,10 @@ class TrainingResult:
         Symbol to eV per atom: add them to the model's energies.
     history
         One row per check, columns as in :data:`HISTORY_COLUMNS`. While Adam runs, training errors
-        are means over the mini-batches since the last row; hold-out errors are those of the
-        averaged parameters.
-    training_errors, holdout_errors
-        Unweighted errors of the model; the latter None without a hold-out set.
-    best_step
-        Step whose parameters the model has.
+        are means over the mini-batches since the last row; test errors are those of the averaged
+        parameters.
+    training_errors, test_errors
+        Unweighted errors of the model; the latter None without test frames.
     n_steps
         Steps taken, of both optimisers.
     settings, seed
@@ -73,8 +71,7 @@ class TrainingResult:
     reference_energies: dict[str, float]
     history: FloatArray
     training_errors: ModelErrors
-    holdout_errors: ModelErrors | None
-    best_step: int
+    test_errors: ModelErrors | None
     n_steps: int
     settings: TrainingSettings
     seed: int
@@ -90,7 +87,7 @@ def train_model(
     architecture: NepArchitecture,
     settings: TrainingSettings | None = None,
     *,
-    holdout: Sequence[LabelledStructure] = (),
+    test: Sequence[LabelledStructure] = (),
     initial: NepModel | None = None,
     reference_energies: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -107,8 +104,8 @@ def train_model(
         Of the model; must name every element of the data.
     settings
         How to fit; defaults when None.
-    holdout
-        Structures that decide which parameters are kept, and when to stop, but are not fitted.
+    test
+        Structures whose errors are followed along the way. They change nothing.
     initial
         Model to start from; its ``q_scaler`` is kept.
     reference_energies
@@ -139,28 +136,23 @@ def train_model(
         else warm_model(architecture, initial)
     )
     training = _objective(data, start, reference_energies, settings, n_threads)
-    checking = (
-        _objective(holdout, start, reference_energies, settings, n_threads) if holdout else None
-    )
+    testing = _objective(test, start, reference_energies, settings, n_threads) if test else None
     try:
-        run = _Run(training, checking, start, settings, progress)
+        run = _Run(training, testing, start, settings, progress)
         run.adam(settings.learning_rate if initial is None else settings.warm_learning_rate, rng)
         run.lbfgs()
         model = run.model()
     finally:
         training.close()
-        if checking is not None:
-            checking.close()
+        if testing is not None:
+            testing.close()
     references = dict(reference_energies)
     return TrainingResult(
         model=model,
         reference_energies=references,
         history=np.array(run.rows).reshape(-1, len(HISTORY_COLUMNS)),
         training_errors=model_errors(model, data, references, n_threads=n_threads),
-        holdout_errors=(
-            model_errors(model, holdout, references, n_threads=n_threads) if holdout else None
-        ),
-        best_step=run.best_step,
+        test_errors=(model_errors(model, test, references, n_threads=n_threads) if test else None),
         n_steps=run.step,
         settings=settings,
         seed=seed,
@@ -168,33 +160,31 @@ def train_model(
 
 
 class _Run:
-    """One training: its parameters, the best of them, and its history."""
+    """One training: its parameters and its history."""
 
     def __init__(
         self,
         training: Objective,
-        checking: Objective | None,
+        testing: Objective | None,
         start: NepModel,
         settings: TrainingSettings,
         progress: Progress | None,
     ) -> None:
         self._training = training
-        self._checking = checking
+        self._testing = testing
         self._start = start
         self._settings = settings
         self._progress = progress
-        self._best = start.parameters()
-        self._best_total = math.inf
-        self.best_step = 0
+        self._parameters = start.parameters()
         self.step = 0
         self.rows: list[list[float]] = []
 
     def adam(self, largest_rate: float, rng: np.random.Generator) -> None:
-        """Take the mini-batch steps, watching the averaged parameters."""
+        """Take the mini-batch steps, and keep the averaged parameters."""
         settings = self._settings
         if settings.n_adam_steps == 0:
             return
-        optimiser = RotatedAdam(self._best, self._start.architecture, settings)
+        optimiser = RotatedAdam(self._parameters, self._start.architecture, settings)
         batches = mini_batches(self._training.n_atoms, settings, rng)
         interval = self._interval(min(settings.batch_atoms, int(self._training.n_atoms.sum())))
         seen: list[LossTerms] = []
@@ -205,14 +195,13 @@ class _Run:
             optimiser.step(gradient, cosine_rate(step, settings, largest_rate))
             seen.append(terms)
             self.step += 1
-            is_last = step + 1 == settings.n_adam_steps
-            if self.step % interval == 0 or is_last:
-                if self._check(optimiser.average, seen):
-                    break
+            if self.step % interval == 0 or self.step == settings.n_adam_steps:
+                self._record(optimiser.average, seen)
                 seen = []
+        self._parameters = optimiser.average
 
     def lbfgs(self) -> None:
-        """Take the whole-set iterations from the best parameters so far."""
+        """Take the whole-set iterations from there."""
         settings = self._settings
         if settings.n_lbfgs_steps == 0:
             return
@@ -226,24 +215,24 @@ class _Run:
             seen[:] = [terms]
             return terms.total + regularisation, gradient
 
-        def callback(parameters: FloatArray) -> bool:
+        def callback(parameters: FloatArray) -> None:
             self.step += 1
-            due = self.step % interval == 0 or self.step == last
-            return due and self._check(parameters, seen)
+            if self.step % interval == 0 or self.step == last:
+                self._record(parameters, seen)
 
         before = self.step
-        final = minimise_lbfgs(
-            function, self._best, n_steps=settings.n_lbfgs_steps, callback=callback
+        self._parameters = minimise_lbfgs(
+            function, self._parameters, n_steps=settings.n_lbfgs_steps, callback=callback
         )
         if self.step > before and (not self.rows or self.rows[-1][0] != self.step):
-            self._check(final, seen)
+            self._record(self._parameters, seen)
 
     def model(self) -> NepModel:
-        """Return the best model, its bias b1 fitted to the training set."""
-        terms = self._training.evaluate(self._best)
+        """Return the model, its bias b1 fitted to the training set."""
+        terms = self._training.evaluate(self._parameters)
         self._refuse_divergence(terms)
         a = self._start.architecture
-        parameters = self._best.copy()
+        parameters = self._parameters.copy()
         parameters[a.n_types * a.n_projection] += terms.offset
         return model_from_parameters(
             a,
@@ -259,12 +248,12 @@ class _Run:
             return settings.check_interval
         n_steps = settings.n_adam_steps + settings.n_lbfgs_steps
         dear = 0.0
-        if self._checking is not None:
-            dear = 0.5 * self._checking.n_atoms.sum() / (_CHECK_COST * n_atoms_per_step)
+        if self._testing is not None:
+            dear = 0.5 * self._testing.n_atoms.sum() / (_CHECK_COST * n_atoms_per_step)
         return max(1, min(max(math.ceil(dear), n_steps // 100), 1 + n_steps // 10))
 
-    def _check(self, parameters: FloatArray, seen: Sequence[LossTerms]) -> bool:
-        """Record a row, keep the parameters if they are the best; return whether to stop."""
+    def _record(self, parameters: FloatArray, seen: Sequence[LossTerms]) -> None:
+        """Add a row to the history, and tell of it."""
         energy, force, virial = (
             math.sqrt(np.mean([getattr(terms, name) ** 2 for terms in seen]))
             for name in ("energy", "force", "virial")
@@ -273,21 +262,13 @@ class _Run:
         s = self._settings
         total = s.lambda_e * energy + s.lambda_f * force + s.lambda_v * virial + l1 + l2
         row = [self.step, total, l1, l2, energy, force, virial, 0.0, 0.0, 0.0]
-        judged = -math.inf
-        if self._checking is not None:
-            terms = self._checking.evaluate(parameters)
+        if self._testing is not None:
+            terms = self._testing.evaluate(parameters)
             row[7:] = [terms.energy, terms.force, terms.virial]
-            judged = terms.total
         self.rows.append(row)
         if self._progress is not None:
             n_steps = s.n_adam_steps + s.n_lbfgs_steps
             self._progress(self.step, n_steps, dict(zip(HISTORY_COLUMNS, row, strict=True)))
-        if self._checking is None or judged < self._best_total:
-            self._best = parameters.copy()
-            self._best_total = judged
-            self.best_step = self.step
-            return False
-        return bool(s.patience) and self.step - self.best_step >= s.patience
 
     def _add_regularisation(
         self, parameters: FloatArray, gradient: FloatArray

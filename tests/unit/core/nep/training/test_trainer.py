@@ -28,10 +28,10 @@ def force_rms(data: Frames) -> float:
 
 def test_training_learns_its_teacher(copper: Frames) -> None:
     settings = TrainingSettings(n_adam_steps=600, n_lbfgs_steps=30, batch_atoms=32)
-    result = train_model(copper[:10], ARCHITECTURE, settings, holdout=copper[10:])
+    result = train_model(copper[:10], ARCHITECTURE, settings, test=copper[10:])
     assert result.training_errors.total_force_rmse < 0.05 * force_rms(copper)
-    assert result.holdout_errors is not None
-    assert result.holdout_errors.total_force_rmse < 0.1 * force_rms(copper)
+    assert result.test_errors is not None
+    assert result.test_errors.total_force_rmse < 0.1 * force_rms(copper)
     assert abs(result.training_errors.energy_errors.mean()) < 1e-6
     assert result.n_steps == 630
 
@@ -47,25 +47,17 @@ def test_equal_seeds_give_equal_models(copper: Frames) -> None:
     assert np.array_equal(parameters[3], parameters[4])
 
 
-def test_best_parameters_on_the_holdout_set_are_kept(copper: Frames) -> None:
+def test_frames_to_test_on_change_nothing(copper: Frames) -> None:
     settings = dataclasses.replace(SHORT, n_adam_steps=60, n_lbfgs_steps=10, check_interval=5)
-    result = train_model(copper[:4], ARCHITECTURE, settings, holdout=copper[4:])
-    columns = dict(zip(HISTORY_COLUMNS, result.history.T, strict=True))
-    losses = columns["energy_holdout"] + columns["force_holdout"] + 0.1 * columns["virial_holdout"]
-    assert result.best_step == columns["step"][np.argmin(losses)]
-    assert result.holdout_errors is not None
-    assert result.holdout_errors.total_force_rmse == pytest.approx(
-        columns["force_holdout"][np.argmin(losses)], rel=1e-4
-    )
-
-
-def test_training_stops_when_patience_ends(copper: Frames) -> None:
-    settings = TrainingSettings(
-        n_adam_steps=400, batch_atoms=8, check_interval=10, patience=20, learning_rate=0.3
-    )
-    result = train_model(copper[:2], ARCHITECTURE, settings, holdout=copper[2:])
-    assert result.n_steps < 400
-    assert result.n_steps - result.best_step == 20
+    alone = train_model(copper[:4], ARCHITECTURE, settings)
+    tested = train_model(copper[:4], ARCHITECTURE, settings, test=copper[4:])
+    assert np.array_equal(alone.model.parameters(), tested.model.parameters())
+    assert np.array_equal(alone.history[:, :7], tested.history[:, :7])
+    assert alone.test_errors is None
+    assert tested.test_errors is not None
+    last = dict(zip(HISTORY_COLUMNS, tested.history[-1], strict=True))
+    assert last["force_test"] == pytest.approx(tested.test_errors.total_force_rmse, rel=1e-4)
+    assert last["step"] == tested.n_steps
 
 
 def test_warm_start_continues_where_the_model_is(copper: Frames) -> None:
