@@ -1,0 +1,1 @@
+"""Labelled data sets for the benchmark of training."""
