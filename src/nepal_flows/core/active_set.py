@@ -16,7 +16,12 @@ from typing import Literal
 import numpy as np
 
 from nepal_flows.core.design_rows import DesignRows
-from nepal_flows.core.dominant_rows import DominantRows, full_dominant_rows, subspace_dominant_rows
+from nepal_flows.core.dominant_rows import (
+    SMALLEST_OUT_OF_SPAN,
+    DominantRows,
+    full_dominant_rows,
+    subspace_dominant_rows,
+)
 from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.core.span import Span, element_span
 from nepal_flows.errors import ActiveSetError
@@ -26,10 +31,6 @@ Variant = Literal["subspace", "full"]
 
 DEFAULT_RCOND: dict[str, float] = {"subspace": 1e-6, "full": 1e-8}
 """Cut of the singular values by variant; thresholds are not transferable between variants."""
-
-SMALLEST_OUT_OF_SPAN = 1e-3
-"""The out-of-span scale is at least this share of the median size of a scaled row."""
-
 
 @dataclass(frozen=True, eq=False)
 class ElementActiveSet:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.errors import ActiveSetError
-from nepal_flows.typing import FloatArray, IntArray
+from nepal_flows.typing import AnyArray, FloatArray, IntArray
 
 _FAST = {"nnan", "ninf", "nsz", "reassoc", "contract", "arcp"}
 _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
@@ -22,6 +22,8 @@ _SAME_ROW = 1e-9
 
 BLOCK_ROWS = 512
 """Rows expanded at a time: a block and its product stay in the cache."""
+
+_FACTORS_AT_ONCE = 8192
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -92,24 +94,42 @@ class DesignRows:
             rows = np.arange(self.n_rows)[rows]
         return self._collect(rows)
 
-    def dense(self, rows: IntArray | slice) -> FloatArray:
-        """Return some rows in full, shape (m, d)."""
+    def dense(self, rows: IntArray | slice, dtype: type = np.float64) -> AnyArray:
+        """Return some rows in full, shape (m, d), in float64 or float32."""
         y, v, t = self.factors(rows)
-        block = np.empty((len(y), self.n_columns))
+        block: AnyArray = np.empty((len(y), self.n_columns), dtype)
         expand_rows(y, v, t, block)
         return block
+
+    def squared_sizes(self, weights: FloatArray) -> FloatArray:
+        """Return the sum of weighted squares of every row, shape (n_rows,).
+
+        Parameters
+        ----------
+        weights
+            Weight of every column, shape (d,).
+        """
+        by_neuron = weights.reshape(self.n_neurons, -1)
+        sizes = np.empty(self.n_rows)
+        for part in blocks(0, self.n_rows, _FACTORS_AT_ONCE):
+            y, v, t = self.factors(part)
+            slopes = y**2 @ by_neuron[:, :-2].T + by_neuron[:, -2]
+            sizes[part] = (v**2 * slopes).sum(axis=1) + t**2 @ by_neuron[:, -1]
+        return sizes
 
     def n_distinct(self) -> int:
         """Return the number of different environments: symmetric cells repeat rows."""
         if self.n_rows == 0:
             return 0
         weights = np.random.default_rng(0).standard_normal((self.n_descriptors, 2))
-        marks = np.concatenate(
-            [self.factors(block)[0] @ weights for block in blocks(0, self.n_rows, 8192)]
-        )
-        marks = marks[np.argsort(marks[:, 0], kind="stable")]
-        closeness = _SAME_ROW * (1.0 + np.abs(marks).max())
-        return 1 + int((np.abs(np.diff(marks, axis=0)) > closeness).any(axis=1).sum())
+        first, second = np.empty((2, self.n_rows))
+        for part in blocks(0, self.n_rows, _FACTORS_AT_ONCE):
+            first[part], second[part] = (self.factors(part)[0] @ weights).T
+        closeness = _SAME_ROW * (1.0 + max(np.abs(first).max(), np.abs(second).max()))
+        order = np.argsort(first, kind="stable")
+        apart = np.abs(np.diff(first[order])) > closeness
+        apart |= np.abs(np.diff(second[order])) > closeness
+        return 1 + int(apart.sum())
 
     def _collect(self, rows: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         y = np.empty((len(rows), self.n_descriptors))
@@ -167,9 +187,9 @@ def _shape_of(factors: Sequence[ProjectionFactors]) -> tuple[int, int]:
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def expand_rows(
-    y: FloatArray, v: FloatArray, t: FloatArray, rows: FloatArray
+    y: FloatArray, v: FloatArray, t: FloatArray, rows: AnyArray
 ) -> None:  # pragma: no cover
-    """Write the B-projections of (y, v, t), shape (m, N (D + 2)), into ``rows``."""
+    """Write the B-projections of (y, v, t), shape (m, N (D + 2)), into float64 or float32 rows."""
     n_descriptors = y.shape[1]
     for i in range(y.shape[0]):
         start = 0

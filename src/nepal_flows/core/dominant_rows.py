@@ -1,24 +1,38 @@
 r"""The dominant rows of one element's design matrix, in memory or streamed.
 
-Small data are searched in one piece, by MaxVol over all rows. Larger data start from an even
-sample and then pass over all rows in chunks that fit the memory: every row of a chunk is
-expressed in the active ones, better rows are swapped in at once, and the inverse follows. The rows
-that came closest in earlier chunks are carried along, since later swaps may lift them. Both end
-with a pass in which no row exceeds the tolerance: that pass is the verification.
+Small data are searched in one piece, by MaxVol over all rows. Larger data start from MaxVol over
+an even sample. One pass in float32 then finds the rows that come near the active ones or exceed
+them; better rows among these are swapped in until none is left. Both end with the verification:
+all rows are graded in float64. Rows that still exceed the tolerance are swapped in, and all are
+graded anew, by a bound where only few places of the active set changed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from nepal_flows.core.design_rows import BLOCK_ROWS, DesignRows, blocks, map_in_threads, row_maxima
+from nepal_flows.core.design_rows import BLOCK_ROWS, DesignRows, blocks
+from nepal_flows.core.graded_rows import regraded, row_grades, row_products
 from nepal_flows.core.maxvol import improve, lu_start
 from nepal_flows.core.span import Span
 from nepal_flows.typing import FloatArray, IntArray
 
+SMALLEST_OUT_OF_SPAN = 1e-3
+"""The out-of-span scale is at least this share of the median size of a scaled row."""
+
 _MAX_PASSES = 12
-_MAX_ROUNDS = 5
+_MAX_ROUNDS = 8
 _MAX_PAIRS = 100
+
+_SHARE_IN_REACH = 16
+"""Up to one row in so many is looked at again and again between two passes over all."""
+
+_EXPRESSED_TO = 1e-6
+"""Active rows are a basis when each, expressed in all of them, is itself to within this."""
+
+_FEW_PLACES = 32
+"""Up to one place in so many may change for the bound on the grades to be worth its cost."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,33 +84,28 @@ def subspace_dominant_rows(
     n_threads
         Threads over blocks of rows.
     """
-    whitening = np.ascontiguousarray(span.whitening)
-    sizes, largest_outside = _first_pass(rows, span, n_threads)
-    median = float(np.median(sizes)) if len(sizes) else 0.0
+    median, largest_outside = _sizes(rows, span, n_threads)
     if span.rank == 0:
         nothing = np.zeros(0, dtype=np.int64)
-        return DominantRows(nothing, whitening, 0.0, 0.0, largest_outside, median)
-    chunk = _chunk_rows(rows.n_columns, span.rank, memory)
-    start = np.arange(rows.n_rows)
-    if rows.n_rows > chunk:
-        start = np.linspace(0, rows.n_rows - 1, chunk).astype(np.int64)
-    active = start[_dominant(_product(rows, start, whitening, n_threads), tolerance)]
-    reserve = np.zeros(0, dtype=np.int64)
-    for _ in range(_MAX_PASSES):
-        inverse, log_determinant = _inverse_of(rows, active, whitening)
-        largest, n_swaps, reserve = _improving_pass(
-            rows, active, reserve, inverse, tolerance, chunk, n_threads
-        )
-        if n_swaps == 0:
-            break
+        return DominantRows(nothing, span.whitening, 0.0, 0.0, largest_outside, median)
+    whitening = np.ascontiguousarray(span.whitening)
+
+    def express(active: FloatArray) -> tuple[FloatArray, float]:
+        whitened = active @ whitening
+        inverse = np.linalg.solve(whitened.T, whitening.T).T
+        return np.ascontiguousarray(inverse), float(np.linalg.slogdet(whitened)[1])
+
+    capacity = _capacity(rows.n_columns, span.rank, memory)
+    search = _Search(rows, whitening, express, tolerance, capacity, n_threads)
+    search.run()
     return DominantRows(
-        rows=active,
-        inverse=inverse,
-        log_determinant=log_determinant,
-        largest=largest,
+        rows=search.active,
+        inverse=search.inverse,
+        log_determinant=search.log_determinant,
+        largest=search.largest,
         largest_outside=largest_outside,
         median_size=median,
-        converged=largest <= tolerance and n_swaps == 0,
+        converged=search.converged,
     )
 
 
@@ -105,9 +114,7 @@ def full_dominant_rows(
 ) -> DominantRows:
     """Return the rows of the published variant: as many as columns, and their pseudo-inverse.
 
-    With fewer rows than columns all of them are taken. Where the rows do not fit the memory they
-    compete chunk by chunk; then all rows are graded, those above the tolerance compete again, and
-    so on until none is left or the rounds are used up.
+    With fewer rows than columns all of them are taken.
 
     Parameters
     ----------
@@ -124,162 +131,191 @@ def full_dominant_rows(
     """
     d = rows.n_columns
     if rows.n_rows < d:
-        active = np.arange(rows.n_rows)
-        inverse = _pseudo_inverse(rows.dense(active), rcond)
-        largest, _ = _graded(rows, inverse, tolerance, 0, n_threads)
-        return DominantRows(active, inverse, None, largest, converged=largest <= tolerance)
-    chunk = max(_chunk_rows(d, d, memory), 2 * d)
-    active = np.zeros(0, dtype=np.int64)
-    for part in blocks(0, rows.n_rows, chunk):
-        active = _compete(rows, np.union1d(active, np.arange(part.start, part.stop)), tolerance)
-    for _ in range(_MAX_ROUNDS):
-        inverse = _pseudo_inverse(rows.dense(active), rcond)
-        largest, above = _graded(rows, inverse, tolerance, chunk, n_threads)
-        if len(above) == 0 or rows.n_rows <= chunk:
-            break
-        active = _compete(rows, np.union1d(active, above), tolerance)
-    sign, logarithm = np.linalg.slogdet(rows.dense(active))
+        everything = np.arange(rows.n_rows)
+        inverse = np.ascontiguousarray(np.linalg.pinv(rows.dense(everything), rcond=rcond))
+        largest = float(row_grades(rows, inverse, n_threads=n_threads).max(initial=0.0))
+        return DominantRows(everything, inverse, None, largest, converged=largest <= tolerance)
+
+    def express(active: FloatArray) -> tuple[FloatArray, float]:
+        inverse = np.ascontiguousarray(np.linalg.pinv(active, rcond=rcond))
+        return inverse, float(np.linalg.slogdet(active)[1])
+
+    capacity = _capacity(d, d, memory)
+    search = _Search(rows, np.eye(d), express, tolerance, capacity, n_threads)
+    search.run()
     return DominantRows(
-        rows=active,
-        inverse=inverse,
-        log_determinant=float(logarithm) if sign else None,
-        largest=largest,
-        converged=largest <= tolerance,
+        rows=search.active,
+        inverse=search.inverse,
+        log_determinant=search.log_determinant if np.isfinite(search.log_determinant) else None,
+        largest=search.largest,
+        converged=search.converged,
     )
 
 
-def _chunk_rows(d: int, rank: int, memory: float) -> int:
-    """Return how many rows may be held as coefficients beside a few (d, d) matrices."""
-    spare = 0.5 * memory - 8.0 * (4 * d * d + 4 * BLOCK_ROWS * d)
-    rows = int(spare / (8.0 * max(rank, 1)))
-    return max(rows - 2 * _reserve_rows(rows), 2 * rank, 1024)
+class _Search:
+    """A search for dominant rows.
 
+    Parameters
+    ----------
+    rows, tolerance, n_threads
+        As given by the caller.
+    basis
+        The rows times this, shape (d, r), are what has to be dominated.
+    express
+        Returns the matrix that expresses a row in the active ones given, and their volume.
+    capacity
+        How many rows may be held at a time.
 
-def _reserve_rows(chunk: int) -> int:
-    """Return how many rows are carried along beside a chunk."""
-    return max(chunk // 8, 64)
-
-
-def _first_pass(rows: DesignRows, span: Span, n_threads: int) -> tuple[FloatArray, float]:
-    """Return the size of every scaled row and the largest component outside the span."""
-    outside = np.ascontiguousarray(span.outside)
-    weights = span.column_scale**-2
-
-    def measured(part: slice) -> tuple[FloatArray, float]:
-        block = rows.dense(part)
-        largest = np.zeros(len(block))
-        row_maxima(block @ outside, largest)
-        return np.sqrt(block**2 @ weights), float(largest.max(initial=0.0))
-
-    found = map_in_threads(measured, blocks(0, rows.n_rows), n_threads)
-    sizes = np.concatenate([np.zeros(0), *[size for size, _ in found]])
-    return sizes, max([0.0, *[largest for _, largest in found]])
-
-
-def _product(rows: DesignRows, which: IntArray, matrix: FloatArray, n_threads: int) -> FloatArray:
-    """Return ``rows @ matrix`` in Fortran order, expanding the rows block by block."""
-    product = np.empty((len(which), matrix.shape[1]), order="F")
-
-    def multiply(part: slice) -> None:
-        np.matmul(rows.dense(which[part]), matrix, out=product[part])
-
-    map_in_threads(multiply, blocks(0, len(which)), n_threads)
-    return product
-
-
-def _dominant(matrix: FloatArray, tolerance: float) -> IntArray:
-    """Return dominant rows of a matrix in Fortran order, which is overwritten."""
-    coefficients, order, _ = lu_start(matrix)
-    places = np.arange(coefficients.shape[1])
-    improve(coefficients, places, tolerance=tolerance, max_pairs=_MAX_PAIRS)
-    return order[places]
-
-
-def _inverse_of(
-    rows: DesignRows, active: IntArray, whitening: FloatArray
-) -> tuple[FloatArray, float]:
-    """Return M_in, shape (d, rank), and the logarithm of the volume of the active rows."""
-    whitened = rows.dense(active) @ whitening
-    inverse = np.linalg.solve(whitened.T, whitening.T).T
-    return np.ascontiguousarray(inverse), float(np.linalg.slogdet(whitened)[1])
-
-
-def _improving_pass(
-    rows: DesignRows,
-    active: IntArray,
-    reserve: IntArray,
-    inverse: FloatArray,
-    tolerance: float,
-    chunk: int,
-    n_threads: int,
-) -> tuple[float, int, IntArray]:
-    """Grade all rows, swapping better ones into ``active``.
-
-    Returns the largest grade met, the number of swaps, and the rows that came closest.
+    Attributes
+    ----------
+    active, inverse, log_determinant
+        The active rows, the matrix that expresses a row in them, and their volume.
+    grades
+        Of all rows with ``inverse``, shape (n_rows,); of at most 1, they may be bounds.
     """
-    largest, n_swaps = 0.0, 0
-    for part in blocks(0, rows.n_rows, chunk):
-        which = np.arange(part.start, part.stop)
-        if rows.n_rows > chunk:
-            which = np.concatenate(
-                [reserve[(reserve < part.start) | (reserve >= part.stop)], which]
-            )
-        coefficients = _product(rows, which, inverse, n_threads)
-        grades = np.zeros(len(which))
-        _row_maxima_by_blocks(coefficients, grades, n_threads)
-        largest = max(largest, float(grades.max()))
-        if grades.max() > tolerance:
-            by_number = np.argsort(which)
-            nearest = np.searchsorted(which, active, sorter=by_number)
-            found = by_number[np.minimum(nearest, len(which) - 1)]
-            holders = np.where(which[found] == active, found, -1)
-            follower = np.asfortranarray(inverse)
-            step = improve(
-                coefficients,
-                holders,
-                tolerance=tolerance,
-                followers=(follower,),
-                grades=grades,
-            )
-            active[holders >= 0] = which[holders[holders >= 0]]
-            inverse = np.ascontiguousarray(follower)
-            n_swaps += step.n_swaps
-        grades[np.isin(which, active)] = 0.0
-        closest = np.argsort(-grades, kind="stable")[: _reserve_rows(chunk)]
-        reserve = np.sort(which[closest])
-    return largest, n_swaps, reserve
+
+    def __init__(
+        self,
+        rows: DesignRows,
+        basis: FloatArray,
+        express: Callable[[FloatArray], tuple[FloatArray, float]],
+        tolerance: float,
+        capacity: int,
+        n_threads: int,
+    ) -> None:
+        self.rows = rows
+        self.tolerance = tolerance
+        self.capacity = capacity
+        self.n_threads = n_threads
+        self._express = express
+        sample = np.arange(rows.n_rows)
+        if len(sample) > capacity:
+            sample = np.linspace(0, rows.n_rows - 1, capacity).astype(np.int64)
+        self.basis = basis
+        self._settle(sample[self._dominant(sample, basis)])
+
+    @property
+    def largest(self) -> float:
+        """Largest grade of all rows."""
+        return float(self.grades.max())
+
+    @property
+    def converged(self) -> bool:
+        """Whether every row was verified to be within the tolerance."""
+        return self.largest <= self.tolerance
+
+    def run(self) -> None:
+        """Swap until every row was verified to be within the tolerance, or give up."""
+        if self.rows.n_rows > self.capacity:
+            self.grades = self._graded(in_float32=True)
+            self._improve()
+        self.grades = self._graded()
+        for _ in range(_MAX_PASSES):
+            if self.converged:
+                break
+            former, former_inverse, was_basis = self.active, self.inverse, self.is_basis
+            self._improve()
+            places = np.flatnonzero(self.active != former)
+            if len(places) == 0:
+                break
+            if was_basis and len(places) * _FEW_PLACES <= len(former):
+                self.grades = regraded(
+                    self.rows,
+                    self.grades,
+                    self.inverse,
+                    former_inverse=former_inverse,
+                    places=places,
+                    members=self.active[places],
+                    n_threads=self.n_threads,
+                )
+            else:
+                self.grades = self._graded()
+
+    def _improve(self) -> None:
+        """Swap until the rows in reach are within the tolerance, or the rounds are used up."""
+        n_above = int((self.grades > self.tolerance).sum())
+        most = max(self.rows.n_rows // _SHARE_IN_REACH, self.capacity)
+        reach = _largest(self.grades, min(most, self.capacity + _SHARE_IN_REACH * n_above))
+        grades = self.grades[reach]
+        for _ in range(_MAX_ROUNDS):
+            nearest = reach[_largest(grades, max(self.capacity - len(self.active), 1))]
+            pool = np.union1d(self.active, nearest)
+            if self.is_basis:
+                coefficients = row_products(
+                    self.rows, pool, self.inverse, n_threads=self.n_threads
+                )
+                places = np.searchsorted(pool, self.active)
+                improve(coefficients, places, tolerance=self.tolerance, n_threads=self.n_threads)
+                del coefficients
+            else:
+                places = self._dominant(pool, self.basis)
+            self._settle(pool[places])
+            if len(nearest) == len(reach):
+                break
+            grades = self._graded(reach)
+            if grades.max() <= self.tolerance:
+                break
+
+    def _settle(self, active: IntArray) -> None:
+        """Take these rows as the active ones, and express rows in them afresh."""
+        dense = self.rows.dense(active)
+        self.active = active
+        self.inverse, self.log_determinant = self._express(dense)
+        deviation = dense @ self.inverse
+        deviation[np.diag_indices(len(active))] -= 1.0
+        self.is_basis = bool(np.abs(deviation).max() <= _EXPRESSED_TO)
+
+    def _dominant(self, which: IntArray, basis: FloatArray) -> IntArray:
+        """Return the places in ``which`` of rows that dominate the others."""
+        product = row_products(self.rows, which, basis, n_threads=self.n_threads)
+        coefficients, order, _ = lu_start(product, overwrite=True)
+        places = np.arange(coefficients.shape[1])
+        improve(
+            coefficients,
+            places,
+            tolerance=self.tolerance,
+            max_pairs=_MAX_PAIRS,
+            n_threads=self.n_threads,
+        )
+        return order[places]
+
+    def _graded(self, which: IntArray | None = None, *, in_float32: bool = False) -> FloatArray:
+        return row_grades(
+            self.rows, self.inverse, which=which, n_threads=self.n_threads, in_float32=in_float32
+        )
 
 
-def _row_maxima_by_blocks(coefficients: FloatArray, grades: FloatArray, n_threads: int) -> None:
-    def measure(part: slice) -> None:
-        grades[part] = np.abs(coefficients[part]).max(axis=1)
-
-    map_in_threads(measure, blocks(0, len(coefficients), 8 * BLOCK_ROWS), n_threads)
-
-
-def _compete(rows: DesignRows, which: IntArray, tolerance: float) -> IntArray:
-    return which[_dominant(np.asfortranarray(rows.dense(which)), tolerance)]
+def _capacity(d: int, rank: int, memory: float) -> int:
+    """Return how many rows may be held as coefficients, twice, beside a few (d, d) matrices."""
+    spare = 0.5 * memory - 8.0 * (4 * d * d + 4 * BLOCK_ROWS * d)
+    return max(int(spare / (16.0 * max(rank, 1))), 2 * rank, 1024)
 
 
-def _pseudo_inverse(active: FloatArray, rcond: float) -> FloatArray:
-    return np.ascontiguousarray(np.linalg.pinv(active, rcond=rcond))
+def _sizes(rows: DesignRows, span: Span, n_threads: int) -> tuple[float, float]:
+    """Return the median size of scaled rows and their largest component outside of the span.
+
+    No component along a direction exceeds its singular value. Where all of these are below the
+    scale that out-of-span components are divided by, the largest of them will do.
+    """
+    if rows.n_rows == 0:
+        return 0.0, 0.0
+    median = float(np.median(np.sqrt(rows.squared_sizes(span.column_scale**-2))))
+    values = 1.01 * span.singular_values[span.rank :]
+    in_doubt = values > SMALLEST_OUT_OF_SPAN * median
+    if not in_doubt.any():
+        return median, float(values.max(initial=0.0))
+    outside = np.ascontiguousarray(span.outside[:, in_doubt])
+    return median, float(row_grades(rows, outside, n_threads=n_threads).max())
 
 
-def _graded(
-    rows: DesignRows, inverse: FloatArray, tolerance: float, keep: int, n_threads: int
-) -> tuple[float, IntArray]:
-    """Return the largest grade of all rows and up to ``keep`` of those above the tolerance."""
-
-    def measured(part: slice) -> FloatArray:
-        grades = np.zeros(part.stop - part.start)
-        row_maxima(rows.dense(part) @ inverse, grades)
-        return grades
-
-    found = map_in_threads(measured, blocks(0, rows.n_rows), n_threads)
-    grades = np.concatenate([np.zeros(0), *found])
-    above = np.flatnonzero(grades > tolerance)
-    above = above[np.argsort(-grades[above], kind="stable")[:keep]]
-    return float(grades.max(initial=0.0)), above
+def _largest(grades: FloatArray, n: int) -> IntArray:
+    """Return the places of the n largest grades, in rising order; of ties the first ones."""
+    return np.sort(np.argsort(-grades, kind="stable")[:n])
 
 
-__all__ = ["DominantRows", "full_dominant_rows", "subspace_dominant_rows"]
+__all__ = [
+    "SMALLEST_OUT_OF_SPAN",
+    "DominantRows",
+    "full_dominant_rows",
+    "subspace_dominant_rows",
+]

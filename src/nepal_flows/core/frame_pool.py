@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet, build_active_set
-from nepal_flows.core.design_rows import DesignRows, blocks, map_in_threads
+from nepal_flows.core.design_rows import DesignRows, row_maxima
 from nepal_flows.core.extrapolation import frame_grades
+from nepal_flows.core.graded_rows import row_grades, row_products
 from nepal_flows.core.maxvol import improve
-from nepal_flows.core.maxvol_kernels import column_major_row_maxima
 from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.typing import FloatArray, IntArray
 
@@ -149,9 +149,9 @@ class _ElementPool:
         if rows.n_rows > capacity:
             kept = _kept_rows(rows, member.inverse, frames, active, capacity, n_threads)
         self.frames = frames[kept]
-        self.coefficients = _coefficients(rows, kept, member.inverse, n_threads)
+        self.coefficients = row_products(rows, kept, member.inverse, n_threads=n_threads)
         self.grades = np.zeros(len(kept))
-        column_major_row_maxima(self.coefficients, self.grades)
+        row_maxima(self.coefficients, self.grades)
         self.holders = np.full(rows.n_columns, -1, dtype=np.int64)
         self.holders[: member.n_in] = np.searchsorted(kept, active)
         self.known = kept < n_training
@@ -180,18 +180,6 @@ def _row_numbers(rows: DesignRows, places: IntArray) -> IntArray:
     return numbers
 
 
-def _coefficients(
-    rows: DesignRows, which: IntArray, inverse: FloatArray, n_threads: int
-) -> FloatArray:
-    product = np.empty((len(which), inverse.shape[1]), order="F")
-
-    def multiply(part: slice) -> None:
-        np.matmul(rows.dense(which[part]), inverse, out=product[part])
-
-    map_in_threads(multiply, blocks(0, len(which)), n_threads)
-    return product
-
-
 def _kept_rows(
     rows: DesignRows,
     inverse: FloatArray,
@@ -202,11 +190,7 @@ def _kept_rows(
 ) -> IntArray:
     """Return the rows to keep: active ones, each candidate's worst, then by falling grade."""
 
-    def measured(part: slice) -> FloatArray:
-        return np.abs(rows.dense(part) @ inverse).max(axis=1)
-
-    found = map_in_threads(measured, blocks(0, rows.n_rows), n_threads)
-    grades = np.concatenate([np.zeros(0), *found])
+    grades = row_grades(rows, inverse, n_threads=n_threads)
     priority = grades + np.where(frames >= 0, 1.0, 0.0)
     by_grade = np.argsort(-grades, kind="stable")
     _, first = np.unique(frames[by_grade], return_index=True)

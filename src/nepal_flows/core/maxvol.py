@@ -23,17 +23,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import blas, lapack
 
+from nepal_flows.core.design_rows import blocks, map_in_threads, row_maxima
 from nepal_flows.core.maxvol_kernels import (
-    column_major_row_maxima,
+    subtract_from_rows,
     swap_until_dominant,
-    write_column_major,
+    transpose_tiles,
 )
 from nepal_flows.errors import ActiveSetError
 from nepal_flows.typing import BoolArray, FloatArray, IntArray
 
 _DRIFT_ALLOWED = 1e-6
-_N_PROBES = 4
+_N_PROBES = 2
 _PAIRS_AT_ONCE = 50
+_LARGEST_FLOAT32 = 1e30
+
+_UPDATED_AT_ONCE = 256
+"""Rows that are brought up to date at a time: they and their update stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +140,11 @@ def maxvol(
     _check(matrix, tolerance)
     n, r = matrix.shape
     limit = 100 * r if max_swaps is None else max_swaps
-    work = np.empty(matrix.shape, order="F")
-    write_column_major(np.ascontiguousarray(matrix), work)
-    coefficients, order, pivots = lu_start(work)
+    coefficients, order, pivots = lu_start(matrix)
+    grades = np.empty(n)
+    row_maxima(coefficients, grades)
+    if not np.isfinite(grades).all():
+        raise ActiveSetError("`matrix` holds NaN or infinity. Drop the frames it comes from.")
     rows = np.arange(r)
     rank = int((pivots > n * np.finfo(float).eps * pivots.max(initial=0.0)).sum())
     log_gain, n_swaps, n_sweeps = 0.0, 0, 0
@@ -149,6 +156,7 @@ def maxvol(
             max_sweeps=max(max_sweeps - n_sweeps, 1),
             max_swaps=max(limit - n_swaps, 0),
             max_pairs=max_pairs,
+            grades=grades,
         )
         log_gain += step.log_gain
         n_swaps += step.n_swaps
@@ -157,6 +165,7 @@ def maxvol(
         if drift <= _DRIFT_ALLOWED or not step.converged or n_sweeps >= max_sweeps:
             break
         _refresh(matrix, coefficients, rows, order)
+        row_maxima(coefficients, grades)
     log_start = float(np.log(pivots).sum()) if rank == r else -np.inf
     return MaxVol(
         rows=order[rows],
@@ -182,20 +191,21 @@ def improve(
     max_swaps: int = 1_000_000,
     max_pairs: int = 0,
     n_top: int | None = None,
+    n_threads: int = 1,
 ) -> Improvement:
     """Swap rows until no entry of the coefficients exceeds the tolerance, in place.
 
     Parameters
     ----------
     coefficients
-        C of every row that may be swapped in, shape (n, r), Fortran order; updated in place.
+        C of every row that may be swapped in, shape (n, r), C order; updated in place.
     rows
         Which row of ``coefficients`` holds each place, shape (r,); -1 where the holder is none
         of them, and leaves for good when it is replaced. Updated in place.
     tolerance
         Largest magnitude that is left alone.
     followers
-        Other rows expressed in the same places, shapes (m, r), Fortran order: carried along.
+        Other rows expressed in the same places, shapes (m, r), C order: carried along.
     eligible
         Which rows may be swapped in, shape (n,); all by default. The rest is carried along.
     grades
@@ -205,7 +215,9 @@ def improve(
     max_pairs
         Searches for a gainful pair of swaps once no single one is left.
     n_top
-        Rows that take part in one round of swaps; r / 2, at least 64, by default.
+        Rows that take part in one round of swaps; r, at least 64, by default.
+    n_threads
+        Threads over blocks of rows.
 
     Returns
     -------
@@ -213,11 +225,11 @@ def improve(
         Growth of the volume and whether all rows are within the tolerance.
     """
     n, r = coefficients.shape
-    n_top = min(n, max(r // 2, 64) if n_top is None else n_top)
+    n_top = min(n, max(r, 64) if n_top is None else n_top)
     log_gain, n_swaps, n_sweeps = 0.0, 0, 0
     if grades is None:
         grades = np.empty(n)
-        column_major_row_maxima(coefficients, grades)
+        row_maxima(coefficients, grades)
     while True:
         n_sweeps += 1
         outside = grades.copy() if eligible is None else np.where(eligible, grades, -1.0)
@@ -229,24 +241,20 @@ def improve(
         top = _top_rows(outside, n_top)
         if len(top) == 0:
             break
-        held = rows.copy()
-        tries = min(max_pairs, _PAIRS_AT_ONCE) if converged else 0
-        places, members, gain, done = _swap_among(
-            coefficients, top, rows, tolerance, max_swaps - n_swaps, tries
-        )
+        tries = min(max_pairs, _PAIRS_AT_ONCE)
         max_pairs -= tries
-        if not gain > 0.0:
-            rows[:] = held
+        step = _swap_among(coefficients, top, rows, tolerance, max_swaps - n_swaps, tries)
+        if not step.log_gain > 0.0:
             break
-        n_swaps += done
-        log_gain += gain
-        change = _change_of_places(coefficients, places, members)
-        for target in (coefficients, *followers):
-            if len(target):
-                _apply_change(target, places, change)
-        coefficients[members] = 0.0
-        coefficients[members, places] = 1.0
-        column_major_row_maxima(coefficients, grades)
+        rows[step.places] = step.members
+        n_swaps += step.n_swaps
+        log_gain += step.log_gain
+        for follower in followers:
+            _apply(follower, step, np.empty(len(follower)), n_threads)
+        _apply(coefficients, step, grades, n_threads)
+        coefficients[step.members] = 0.0
+        coefficients[step.members, step.places] = 1.0
+        grades[step.members] = 1.0
     return Improvement(log_gain, n_swaps, n_sweeps, max(largest, 1.0), converged)
 
 
@@ -256,34 +264,41 @@ def _check(matrix: FloatArray, tolerance: float) -> None:
             f"`matrix` has shape {matrix.shape}; MaxVol needs at least as many rows as columns, "
             "and one column. Reduce the columns to the space that the rows span first."
         )
-    if not np.isfinite(matrix).all():
-        raise ActiveSetError("`matrix` holds NaN or infinity. Drop the frames it comes from.")
     if not tolerance >= 1.0:
         raise ActiveSetError(f"`tolerance` is {tolerance}; give a number of at least 1.")
 
 
-def lu_start(matrix: FloatArray) -> tuple[FloatArray, IntArray, FloatArray]:
-    r"""Return C of all rows for the start that pivoted LU finds; the matrix is overwritten.
+def lu_start(
+    matrix: FloatArray, *, overwrite: bool = False
+) -> tuple[FloatArray, IntArray, FloatArray]:
+    r"""Return C of all rows for the start that pivoted LU finds.
 
     Parameters
     ----------
     matrix
-        Shape (n, r) with n >= r, Fortran order. Its memory becomes that of C.
+        Shape (n, r) with n >= r.
+    overwrite
+        Whether the memory of the matrix may become that of C.
 
     Returns
     -------
     tuple[FloatArray, IntArray, FloatArray]
-        :math:`C = L L_1^{-1}`, shape (n, r), identity in its first r rows; which row of the
-        matrix each of its rows belongs to, shape (n,); magnitudes of the pivots, shape (r,).
+        :math:`C = L L_1^{-1}`, shape (n, r), C order, identity in its first r rows; which row of
+        the matrix each of its rows belongs to, shape (n,); magnitudes of the pivots, shape (r,).
     """
-    r = matrix.shape[1]
-    lu, swaps, _ = lapack.dgetrf(matrix, overwrite_a=1)
-    order = np.arange(len(matrix))
+    n, r = matrix.shape
+    rows = np.ascontiguousarray(matrix)
+    columns = np.empty((n, r), order="F")
+    transpose_tiles(rows, columns.T)
+    lu, swaps, _ = lapack.dgetrf(columns, overwrite_a=1)
+    order = np.arange(n)
     for place, other in enumerate(swaps.tolist()):
         order[place], order[other] = order[other], order[place]
     pivots = np.abs(np.diagonal(lu)).copy()
     inverse, _ = lapack.dtrtri(np.asfortranarray(lu[:r]), lower=1, unitdiag=1)
-    coefficients = blas.dtrmm(1.0, inverse, lu, side=1, lower=1, diag=1, overwrite_b=1)
+    product = blas.dtrmm(1.0, inverse, lu, side=1, lower=1, diag=1, overwrite_b=1)
+    coefficients = rows if overwrite else np.empty((n, r))
+    transpose_tiles(product.T, coefficients)
     coefficients[:r] = np.eye(r)
     return coefficients, order, pivots
 
@@ -296,6 +311,17 @@ def _top_rows(grades: FloatArray, n_top: int) -> IntArray:
     return np.sort(eligible[np.argpartition(-grades[eligible], n_top - 1)[:n_top]])
 
 
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """New holders of some places: ``change`` is (H_JJ)^-1 (H_J - I_J), shape (k, r)."""
+
+    places: IntArray
+    members: IntArray
+    change: FloatArray
+    log_gain: float
+    n_swaps: int
+
+
 def _swap_among(
     coefficients: FloatArray,
     top: IntArray,
@@ -303,30 +329,30 @@ def _swap_among(
     tolerance: float,
     max_swaps: int,
     max_pairs: int,
-) -> tuple[IntArray, IntArray, float, int]:
-    """Swap among a few rows; return changed places, their new rows, log gain, and swaps."""
-    block = np.ascontiguousarray(coefficients[top])
-    slots = top.copy()
-    before = rows.copy()
-    gain, done = swap_until_dominant(block, slots, rows, tolerance, max_swaps, max_pairs)
-    places = np.flatnonzero(rows != before)
-    return places, rows[places], float(gain), int(done)
-
-
-def _change_of_places(coefficients: FloatArray, places: IntArray, members: IntArray) -> FloatArray:
-    """Return (H_JJ)^-1 (H_J - I_J) for new holders H of the places J, shape (k, r)."""
-    difference = coefficients[members].copy()
-    block = difference[:, places].copy()
+) -> _Step:
+    """Return what swaps among a few rows lead to; they are searched in float32, then verified."""
+    block = np.clip(coefficients[top], -_LARGEST_FLOAT32, _LARGEST_FLOAT32).astype(np.float32)
+    after = rows.copy()
+    done = swap_until_dominant(block, top.copy(), after, tolerance, max_swaps, max_pairs)
+    places = np.flatnonzero(after != rows)
+    members = after[places]
+    difference = coefficients[members]
+    square = difference[:, places]
     difference[np.arange(len(places)), places] -= 1.0
-    return np.asfortranarray(np.linalg.solve(block, difference))
+    log_gain = float(np.linalg.slogdet(square)[1])
+    if log_gain > 0.0:
+        difference[...] = np.linalg.solve(square, difference)
+    return _Step(places, members, difference, log_gain, int(done))
 
 
-def _apply_change(target: FloatArray, places: IntArray, change: FloatArray) -> None:
-    """Subtract ``target[:, places] @ change`` in place."""
-    columns = np.asfortranarray(target[:, places])
-    updated = blas.dgemm(-1.0, columns, change, beta=1.0, c=target, overwrite_c=1)
-    if updated is not target and not np.shares_memory(updated, target):
-        target[...] = updated
+def _apply(target: FloatArray, step: _Step, maxima: FloatArray, n_threads: int) -> None:
+    """Express all rows of the target in the new places, and write their largest magnitudes."""
+
+    def update(part: slice) -> None:
+        rows = target[part]
+        subtract_from_rows(rows, rows[:, step.places] @ step.change, maxima[part])
+
+    map_in_threads(update, blocks(0, len(target), _UPDATED_AT_ONCE), n_threads)
 
 
 def _drift(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray) -> float:

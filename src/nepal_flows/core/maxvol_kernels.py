@@ -1,161 +1,178 @@
-"""Compiled parts of MaxVol: swaps among a block of rows, and the largest entry of every row."""
+"""Compiled parts of MaxVol: layouts, updates of rows, and swaps among a block of rows.
+
+Swaps are searched in float32, which halves their cost; what they lead to is computed in float64.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
 
-from nepal_flows.typing import FloatArray, IntArray
+from nepal_flows.typing import AnyArray, FloatArray, IntArray
 
 _FAST = {"nnan", "ninf", "nsz", "reassoc", "contract", "arcp"}
 """Rounding may differ by the order of a sum; NaN and infinity are excluded before."""
 
 _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
-"""Clears the sign of a float64: as integers, magnitudes order as the numbers do, and the search
-for the largest one vectorises, which it does not in floating point."""
+"""Clears the sign of a float64: as integers, magnitudes order as the numbers do, and NaN is largest
+of all."""
+
+_SMALLEST_SHARE = np.float32(1e-3)
+"""Swaps in float32 go on while the largest entry is above this share of the first one."""
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def column_major_row_maxima(matrix: FloatArray, maxima: FloatArray) -> None:  # pragma: no cover
-    """Write the largest magnitude of every row of a column-major matrix, shape (n,)."""
-    n, r = matrix.shape
-    columns = matrix.T.view(np.int64)
-    found = maxima.view(np.int64)
-    for start in range(0, n, 2048):
-        stop = min(start + 2048, n)
-        for i in range(start, stop):
-            found[i] = 0
-        for j in range(r):
-            for i in range(start, stop):
-                found[i] = max(found[i], columns[j, i] & _MAGNITUDE)
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Make a Numba intrinsic that type checkers let through."""
+    return intrinsic(function)
+
+
+@_compiled
+def larger(_: Any, left: Any, right: Any) -> Any:
+    """Return the larger of two floats of one type, so that a search for the largest vectorises."""
+    if not isinstance(left, types.Float) or left != right:
+        return None
+
+    def lower(_: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        comparison = builder.fcmp_ordered(">", *args, flags=("fast",))
+        return builder.select(comparison, *args, flags=("fast",))
+
+    return left(left, right), lower
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def write_column_major(matrix: FloatArray, copy: FloatArray) -> None:  # pragma: no cover
-    """Copy a row-major matrix into a column-major one, tile by tile."""
+def transpose_tiles(matrix: FloatArray, copy: FloatArray) -> None:  # pragma: no cover
+    """Write the transpose of a row-major matrix (n, r) into another one (r, n), tile by tile."""
     n, r = matrix.shape
-    for top in range(0, n, 32):
-        for left in range(0, r, 32):
-            for j in range(left, min(left + 32, r)):
-                for i in range(top, min(top + 32, n)):
-                    copy[i, j] = matrix[i, j]
+    for top in range(0, n, 64):
+        for left in range(0, r, 64):
+            for j in range(left, min(left + 64, r)):
+                for i in range(top, min(top + 64, n)):
+                    copy[j, i] = matrix[i, j]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def subtract_from_rows(
+    rows: FloatArray, subtracted: FloatArray, maxima: FloatArray
+) -> None:  # pragma: no cover
+    """Subtract one row-major matrix from another in place, and write the largest magnitudes."""
+    bits = rows.view(np.int64)
+    found = maxima.view(np.int64)
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            rows[i, j] -= subtracted[i, j]
+        largest = np.int64(0)
+        for j in range(rows.shape[1]):
+            largest = max(largest, bits[i, j] & _MAGNITUDE)
+        found[i] = largest
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def _swap(
-    block: FloatArray,
-    maxima: FloatArray,
+    block: AnyArray,
+    maxima: AnyArray,
     slots: IntArray,
     rows: IntArray,
     i: int,
     j: int,
-    direction: FloatArray,
-) -> float:  # pragma: no cover
-    """Swap row i of the block into place j, bring all rows up to date, return the log gain.
+    direction: AnyArray,
+) -> None:  # pragma: no cover
+    """Swap row i of the block into place j and bring all rows up to date.
 
     The row that leaves its place takes the slot of the one that came in. A holder -1 leaves for
     good: its slot is zeroed.
     """
     m, r = block.shape
-    bits = block.view(np.int64)
-    found = maxima.view(np.int64)
-    pivot = block[i, j]
-    inverse = 1.0 / pivot
+    inverse = np.float32(1.0) / block[i, j]
     for c in range(r):
         direction[c] = block[i, c] * inverse
-    direction[j] = 1.0 - inverse
+    direction[j] = np.float32(1.0) - inverse
+    leaving = rows[j]
     for a in range(m):
         factor = block[a, j]
         if factor == 0.0:
             continue
+        largest = np.float32(0.0)
         for c in range(r):
-            block[a, c] -= factor * direction[c]
-        largest = np.int64(0)
-        for c in range(r):
-            largest = max(largest, bits[a, c] & _MAGNITUDE)
-        found[a] = largest
-    leaving = rows[j]
+            entry = block[a, c] - factor * direction[c]
+            block[a, c] = entry
+            largest = larger(largest, abs(entry))
+        maxima[a] = largest
     rows[j] = slots[i]
     slots[i] = leaving
-    if leaving < 0:
-        for c in range(r):
-            block[i, c] = 0.0
-    else:
-        for c in range(r):
-            block[i, c] = -direction[c]
-        block[i, j] = inverse
-    largest = np.int64(0)
+    direction[j] = -inverse
+    largest = np.float32(0.0)
     for c in range(r):
-        largest = max(largest, bits[i, c] & _MAGNITUDE)
-    found[i] = largest
-    return np.log(abs(pivot))
+        entry = np.float32(0.0) if leaving < 0 else -direction[c]
+        block[i, c] = entry
+        largest = larger(largest, abs(entry))
+    maxima[i] = largest
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def _column_of(block: FloatArray, maxima: FloatArray, i: int) -> int:  # pragma: no cover
+def _column_of(block: AnyArray, i: int) -> int:  # pragma: no cover
     """Return the column of the largest magnitude in row i."""
-    bits = block.view(np.int64)
-    found = maxima.view(np.int64)
-    j = 0
-    while bits[i, j] & _MAGNITUDE != found[i]:
-        j += 1
-    return j
+    found = 0
+    for j in range(block.shape[1]):
+        if abs(block[i, j]) > abs(block[i, found]):
+            found = j
+    return found
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def _best_partner(
-    block: FloatArray, i: int, j: int, minors: FloatArray
-) -> tuple[int, float]:  # pragma: no cover
+def _best_partner(block: AnyArray, i: int, j: int) -> tuple[int, float]:  # pragma: no cover
     """Return the row k of the largest minor of rows (i, k) with column j, and the minor."""
     m, r = block.shape
-    bits = minors.view(np.int64)
-    best = np.zeros(1)
-    best_bits = best.view(np.int64)
+    best = np.float32(0.0)
     partner = -1
     entry = block[i, j]
     for k in range(m):
+        if k == i:
+            continue
         factor = block[k, j]
-        for c in range(r):
-            minors[c] = entry * block[k, c] - factor * block[i, c]
-        minors[j] = 0.0
-        largest = np.int64(0)
-        for c in range(r):
-            largest = max(largest, bits[c] & _MAGNITUDE)
-        if k != i and largest > best_bits[0]:
-            best_bits[0] = largest
+        largest = np.float32(0.0)
+        for c in range(j):
+            largest = larger(largest, abs(entry * block[k, c] - factor * block[i, c]))
+        for c in range(j + 1, r):
+            largest = larger(largest, abs(entry * block[k, c] - factor * block[i, c]))
+        if largest > best:
+            best = largest
             partner = k
-    return partner, best[0]
+    return partner, float(best)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def swap_until_dominant(
-    block: FloatArray,
+    block: AnyArray,
     slots: IntArray,
     rows: IntArray,
     tolerance: float,
     max_swaps: int,
     max_pairs: int,
-) -> tuple[float, int]:  # pragma: no cover
-    """Swap the largest entry in until all are within the tolerance; return (log gain, swaps).
+) -> int:  # pragma: no cover
+    """Swap the largest entry in until all are within the tolerance; return how many swaps.
 
-    ``block`` (m, r) row-major holds the coefficients of the rows ``slots``. With ``max_pairs``,
-    the rows with the largest entries are then tried as halves of a pair of swaps.
+    ``block`` (m, r), row-major and float32, holds the coefficients of the rows ``slots``. The end
+    comes early when entries are so much smaller than at first that rounding tells in them. With
+    ``max_pairs``, the rows with the largest entries are then tried as halves of a pair of swaps.
     """
     m, r = block.shape
-    bits = block.view(np.int64)
-    maxima = np.zeros(m)
-    found = maxima.view(np.int64)
-    direction = np.empty(r)
+    maxima = np.zeros(m, np.float32)
+    direction = np.empty(r, np.float32)
     was_tried = np.zeros(m, np.bool_)
     for a in range(m):
-        largest = np.int64(0)
+        largest = np.float32(0.0)
         for c in range(r):
-            largest = max(largest, bits[a, c] & _MAGNITUDE)
-        found[a] = largest
-    gain = 0.0
+            largest = larger(largest, abs(block[a, c]))
+        maxima[a] = largest
+    limit = max(np.float32(tolerance), _SMALLEST_SHARE * maxima.max())
     n_swaps = 0
     while n_swaps < max_swaps:
         i = int(np.argmax(maxima))
-        if maxima[i] > tolerance:
-            gain += _swap(block, maxima, slots, rows, i, _column_of(block, maxima, i), direction)
+        if maxima[i] > limit:
+            _swap(block, maxima, slots, rows, i, _column_of(block, i), direction)
             n_swaps += 1
             continue
         i = -1
@@ -166,18 +183,14 @@ def swap_until_dominant(
             break
         max_pairs -= 1
         was_tried[i] = True
-        j = _column_of(block, maxima, i)
-        k, minor = _best_partner(block, i, j, direction)
-        if k >= 0 and minor > tolerance:
-            gain += _swap(block, maxima, slots, rows, i, j, direction)
-            gain += _swap(block, maxima, slots, rows, k, _column_of(block, maxima, k), direction)
+        j = _column_of(block, i)
+        k, minor = _best_partner(block, i, j)
+        if k >= 0 and minor > limit:
+            _swap(block, maxima, slots, rows, i, j, direction)
+            _swap(block, maxima, slots, rows, k, _column_of(block, k), direction)
             n_swaps += 2
             was_tried[:] = False
-    return gain, n_swaps
+    return n_swaps
 
 
-__all__ = [
-    "column_major_row_maxima",
-    "swap_until_dominant",
-    "write_column_major",
-]
+__all__ = ["larger", "subtract_from_rows", "swap_until_dominant", "transpose_tiles"]
