@@ -32,6 +32,7 @@ Variant = Literal["subspace", "full"]
 DEFAULT_RCOND: dict[str, float] = {"subspace": 1e-6, "full": 1e-8}
 """Cut of the singular values by variant; thresholds are not transferable between variants."""
 
+
 @dataclass(frozen=True, eq=False)
 class ElementActiveSet:
     """The active set of one element.

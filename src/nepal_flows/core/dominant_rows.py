@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nepal_flows.core.design_rows import BLOCK_ROWS, DesignRows, blocks
+from nepal_flows.core.design_rows import BLOCK_ROWS, DesignRows
 from nepal_flows.core.graded_rows import regraded, row_grades, row_products
 from nepal_flows.core.maxvol import improve, lu_start
 from nepal_flows.core.span import Span
@@ -241,9 +241,7 @@ class _Search:
             nearest = reach[_largest(grades, max(self.capacity - len(self.active), 1))]
             pool = np.union1d(self.active, nearest)
             if self.is_basis:
-                coefficients = row_products(
-                    self.rows, pool, self.inverse, n_threads=self.n_threads
-                )
+                coefficients = row_products(self.rows, pool, self.inverse, n_threads=self.n_threads)
                 places = np.searchsorted(pool, self.active)
                 improve(coefficients, places, tolerance=self.tolerance, n_threads=self.n_threads)
                 del coefficients

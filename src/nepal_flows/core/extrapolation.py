@@ -21,7 +21,8 @@ from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.errors import ActiveSetError
 from nepal_flows.typing import FloatArray, IntArray
 
-_KERNEL_ROWS = 256
+_KERNEL_ROWS = 512
+_BATCH_ROWS = 4 * _KERNEL_ROWS
 _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
@@ -101,6 +102,52 @@ def structure_grades(
     return grades
 
 
+def grades_by_frame(
+    active_set: ActiveSet | FloatArray,
+    factors: Sequence[ProjectionFactors],
+    *,
+    n_threads: int = 1,
+) -> list[FloatArray]:
+    """Return the grades of the atoms of many structures, small ones graded together.
+
+    Parameters
+    ----------
+    active_set
+        As for :func:`structure_grades`.
+    factors
+        Factors of the structures' B-projections.
+    n_threads
+        Threads over batches of structures; the grades do not depend on them.
+
+    Returns
+    -------
+    list[FloatArray]
+        Grades of every structure, shapes (n_atoms,), dimensionless.
+
+    Raises
+    ------
+    ActiveSetError
+        If shapes or types disagree with the active set, or a factor is not finite.
+    """
+    inverses = active_set.inverses if isinstance(active_set, ActiveSet) else active_set
+    for frame in factors:
+        _check(inverses, frame)
+
+    def grade(batch: slice) -> list[FloatArray]:
+        frames = factors[batch]
+        types = np.concatenate([frame.types for frame in frames]).astype(np.int64)
+        y, v, t = (
+            np.concatenate([getattr(frame, part) for frame in frames]) for part in ("y", "v", "t")
+        )
+        grades = np.zeros(len(types))
+        grades_kernel(types, y, v, t, inverses, grades)
+        return np.split(grades, np.cumsum([frame.n_atoms for frame in frames])[:-1])
+
+    batches = _batches([frame.n_atoms for frame in factors])
+    found = map_in_threads(grade, batches, n_threads)
+    return [grades for batch in found for grades in batch]
+
+
 def frame_grades(
     active_set: ActiveSet | FloatArray,
     factors: Sequence[ProjectionFactors],
@@ -108,12 +155,19 @@ def frame_grades(
     n_threads: int = 1,
 ) -> FloatArray:
     """Return the grade of every frame, the largest of its atoms', shape (n_frames,)."""
-    found = map_in_threads(
-        lambda frame: float(structure_grades(active_set, frame).max(initial=0.0)),
-        factors,
-        n_threads,
-    )
-    return np.array(found, dtype=np.float64)
+    found = grades_by_frame(active_set, factors, n_threads=n_threads)
+    return np.array([grades.max(initial=0.0) for grades in found], dtype=np.float64)
+
+
+def _batches(counts: Sequence[int]) -> list[slice]:
+    """Return runs of frames that hold at least a few blocks of atoms together."""
+    batches, first, n_atoms = [], 0, 0
+    for index, count in enumerate(counts):
+        n_atoms += count
+        if n_atoms >= _BATCH_ROWS or index == len(counts) - 1:
+            batches.append(slice(first, index + 1))
+            first, n_atoms = index + 1, 0
+    return batches
 
 
 def _check(inverses: FloatArray, factors: ProjectionFactors) -> None:
@@ -194,6 +248,7 @@ def grades_kernel(
 __all__ = [
     "extrapolation_grades",
     "frame_grades",
+    "grades_by_frame",
     "grades_kernel",
     "structure_grades",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet, build_active_set
 from nepal_flows.core.design_rows import DesignRows, row_maxima
-from nepal_flows.core.extrapolation import frame_grades
+from nepal_flows.core.extrapolation import frame_grades, grades_by_frame
 from nepal_flows.core.graded_rows import row_grades, row_products
 from nepal_flows.core.maxvol import improve
 from nepal_flows.core.nep.projections import ProjectionFactors
@@ -28,6 +28,8 @@ class FramePool:
         Subspace active set of the training frames.
     training, candidates
         Factors of the frames, of the active set's model.
+    grades
+        Grades of the candidates' atoms; computed where needed and not given.
     memory_limit_MB
         Bound on the coefficients. Beyond it, the rows with the lowest grades are left out:
         training rows first, and of a candidate never the atom with the largest grade.
@@ -41,6 +43,7 @@ class FramePool:
         training: Sequence[ProjectionFactors],
         candidates: Sequence[ProjectionFactors],
         *,
+        grades: Sequence[FloatArray] | None = None,
         memory_limit_MB: float = 2000.0,
         n_threads: int = 1,
     ) -> None:
@@ -48,7 +51,7 @@ class FramePool:
         self._tolerance = active_set.tolerance
         self._n_frames = len(candidates)
         self._elements = [
-            _ElementPool(active_set, kind, training, candidates, share, n_threads)
+            _ElementPool(active_set, kind, training, candidates, grades, share, n_threads)
             for kind in range(len(active_set.members))
         ]
 
@@ -85,6 +88,7 @@ class RebuiltPool:
         training: Sequence[ProjectionFactors],
         candidates: Sequence[ProjectionFactors],
         *,
+        grades: Sequence[FloatArray] | None = None,  # noqa: ARG002 -- one call makes either pool
         memory_limit_MB: float = 2000.0,
         n_threads: int = 1,
     ) -> None:
@@ -136,9 +140,11 @@ class _ElementPool:
         kind: int,
         training: Sequence[ProjectionFactors],
         candidates: Sequence[ProjectionFactors],
+        grades: Sequence[FloatArray] | None,
         memory: float,
         n_threads: int,
     ) -> None:
+        self._n_threads = n_threads
         member = active_set.members[kind]
         rows = DesignRows([*training, *candidates], kind, gather_limit=0.2 * memory)
         n_training = rows.rows_before_frame(len(training))
@@ -147,7 +153,11 @@ class _ElementPool:
         kept = np.arange(rows.n_rows)
         capacity = max(int(0.7 * memory / (8.0 * rows.n_columns)), 1)
         if rows.n_rows > capacity:
-            kept = _kept_rows(rows, member.inverse, frames, active, capacity, n_threads)
+            if grades is None:
+                grades = grades_by_frame(active_set, candidates, n_threads=n_threads)
+            own = [g[frame.types == kind] for g, frame in zip(grades, candidates, strict=True)]
+            own_grades = np.concatenate([np.zeros(0), *own])
+            kept = _kept_rows(rows, member.inverse, frames, own_grades, active, capacity, n_threads)
         self.frames = frames[kept]
         self.coefficients = row_products(rows, kept, member.inverse, n_threads=n_threads)
         self.grades = np.zeros(len(kept))
@@ -168,6 +178,7 @@ class _ElementPool:
             tolerance=tolerance,
             eligible=self.known,
             grades=self.grades,
+            n_threads=self._n_threads,
         )
 
 
@@ -184,13 +195,21 @@ def _kept_rows(
     rows: DesignRows,
     inverse: FloatArray,
     frames: IntArray,
+    candidate_grades: FloatArray,
     active: IntArray,
     capacity: int,
     n_threads: int,
 ) -> IntArray:
-    """Return the rows to keep: active ones, each candidate's worst, then by falling grade."""
+    """Return the rows to keep: active ones, each candidate's worst, then by falling grade.
 
-    grades = row_grades(rows, inverse, n_threads=n_threads)
+    Rows of candidates come before training rows, which are not graded unless some have room.
+    """
+    n_training = rows.n_rows - len(candidate_grades)
+    grades = np.zeros(rows.n_rows)
+    grades[n_training:] = candidate_grades
+    if len(candidate_grades) + len(active) < capacity:
+        training = np.arange(n_training)
+        grades[training] = row_grades(rows, inverse, which=training, n_threads=n_threads)
     priority = grades + np.where(frames >= 0, 1.0, 0.0)
     by_grade = np.argsort(-grades, kind="stable")
     _, first = np.unique(frames[by_grade], return_index=True)

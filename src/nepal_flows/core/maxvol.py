@@ -17,7 +17,6 @@ References
    Algorithms, Applications (World Scientific, 2010), pp. 247-256.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +29,12 @@ from nepal_flows.core.maxvol_kernels import (
     transpose_tiles,
 )
 from nepal_flows.errors import ActiveSetError
-from nepal_flows.typing import BoolArray, FloatArray, IntArray
+from nepal_flows.typing import AnyArray, BoolArray, FloatArray, IntArray
 
 _DRIFT_ALLOWED = 1e-6
 _N_PROBES = 2
 _PAIRS_AT_ONCE = 50
+_FEWEST_AT_ONCE = 64
 _LARGEST_FLOAT32 = 1e30
 
 _UPDATED_AT_ONCE = 256
@@ -184,13 +184,11 @@ def improve(
     rows: IntArray,
     *,
     tolerance: float,
-    followers: Sequence[FloatArray] = (),
     eligible: BoolArray | None = None,
     grades: FloatArray | None = None,
     max_sweeps: int = 200,
     max_swaps: int = 1_000_000,
     max_pairs: int = 0,
-    n_top: int | None = None,
     n_threads: int = 1,
 ) -> Improvement:
     """Swap rows until no entry of the coefficients exceeds the tolerance, in place.
@@ -204,8 +202,6 @@ def improve(
         of them, and leaves for good when it is replaced. Updated in place.
     tolerance
         Largest magnitude that is left alone.
-    followers
-        Other rows expressed in the same places, shapes (m, r), C order: carried along.
     eligible
         Which rows may be swapped in, shape (n,); all by default. The rest is carried along.
     grades
@@ -214,8 +210,6 @@ def improve(
         When to give up.
     max_pairs
         Searches for a gainful pair of swaps once no single one is left.
-    n_top
-        Rows that take part in one round of swaps; r, at least 64, by default.
     n_threads
         Threads over blocks of rows.
 
@@ -225,7 +219,7 @@ def improve(
         Growth of the volume and whether all rows are within the tolerance.
     """
     n, r = coefficients.shape
-    n_top = min(n, max(r, 64) if n_top is None else n_top)
+    n_top = min(n, max(r, _FEWEST_AT_ONCE))
     log_gain, n_swaps, n_sweeps = 0.0, 0, 0
     if grades is None:
         grades = np.empty(n)
@@ -249,8 +243,6 @@ def improve(
         rows[step.places] = step.members
         n_swaps += step.n_swaps
         log_gain += step.log_gain
-        for follower in followers:
-            _apply(follower, step, np.empty(len(follower)), n_threads)
         _apply(coefficients, step, grades, n_threads)
         coefficients[step.members] = 0.0
         coefficients[step.members, step.places] = 1.0
@@ -331,7 +323,7 @@ def _swap_among(
     max_pairs: int,
 ) -> _Step:
     """Return what swaps among a few rows lead to; they are searched in float32, then verified."""
-    block = np.clip(coefficients[top], -_LARGEST_FLOAT32, _LARGEST_FLOAT32).astype(np.float32)
+    block = _as_float32(coefficients[top])
     after = rows.copy()
     done = swap_until_dominant(block, top.copy(), after, tolerance, max_swaps, max_pairs)
     places = np.flatnonzero(after != rows)
@@ -343,6 +335,14 @@ def _swap_among(
     if log_gain > 0.0:
         difference[...] = np.linalg.solve(square, difference)
     return _Step(places, members, difference, log_gain, int(done))
+
+
+def _as_float32(block: FloatArray) -> AnyArray:
+    """Return the block in float32, with entries that do not fit cut to some that do."""
+    largest = np.abs(block).max(initial=0.0)
+    if largest > _LARGEST_FLOAT32:
+        block = np.clip(block, -_LARGEST_FLOAT32, _LARGEST_FLOAT32)
+    return block.astype(np.float32)
 
 
 def _apply(target: FloatArray, step: _Step, maxima: FloatArray, n_threads: int) -> None:
@@ -367,13 +367,18 @@ def _drift(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: 
     diagonal = np.abs(np.diagonal(factor))
     if info == 0 and diagonal.min() > 1e-12 * diagonal.max():
         solved, _ = lapack.dgetrs(factor, pivots, probes)
-        expected = matrix @ (solved / scale[:, None])
-        found = coefficients @ probes
+        expected = _times_columns(matrix, solved / scale[:, None])
+        found = _times_columns(coefficients, probes)
     else:
-        expected = matrix @ (probes / scale[:, None])
-        found = coefficients @ (active @ probes)
+        expected = _times_columns(matrix, probes / scale[:, None])
+        found = _times_columns(coefficients, active @ probes)
     size = np.abs(expected).max() or 1.0
     return float(np.abs(found - expected[order]).max() / size)
+
+
+def _times_columns(matrix: FloatArray, few: FloatArray) -> FloatArray:
+    """Return the product with a few columns, one by one: much quicker than as a matrix."""
+    return np.stack([matrix @ column for column in np.ascontiguousarray(few.T)], axis=1)
 
 
 def _refresh(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray) -> None:

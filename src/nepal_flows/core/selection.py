@@ -7,7 +7,6 @@ reach may still be taken, the rest is refused as exploded. Every candidate ends 
 reason and the numbers behind it.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,101 +14,14 @@ from typing import Literal
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.decisions import Decision, DecisionBook, Reason, Selection
 from nepal_flows.core.duplicates import KnownFrames
-from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.frame_pool import FramePool, RebuiltPool
 from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.errors import InputError
 from nepal_flows.typing import BoolArray, FloatArray, IntArray
 
 Method = Literal["greedy", "farthest", "maxvol"]
-
-Reason = Literal[
-    "selected",
-    "rejected_by_gate",
-    "not_finite",
-    "above_ceiling",
-    "below_threshold",
-    "covered",
-    "near_duplicate_of_labelled",
-    "near_duplicate_of_selected",
-    "not_in_active_set",
-    "over_budget",
-]
-"""Why a candidate was taken or not.
-
-``covered``: above the threshold when found, no longer so after the frames taken before.
-``not_in_active_set``: method ``maxvol`` only; it holds no row of the joint active set.
-"""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of one candidate.
-
-    Attributes
-    ----------
-    index
-        Which candidate.
-    reason
-        Why it was selected or refused.
-    grade
-        Its grade with the active set as given; infinite where it could not be graded.
-    grade_at_decision
-        Its grade when the decision fell.
-    atom, element
-        The atom with the largest grade at first, and its element.
-    order
-        Position among the selected, from 0; None when refused.
-    twin
-        Index of the frame it nearly repeats (labelled frames, or candidates); None otherwise.
-    distance
-        Distance to that frame in scaled descriptors.
-    detail
-        The reason in words, with its numbers.
-    """
-
-    index: int
-    reason: Reason
-    grade: float
-    grade_at_decision: float
-    atom: int
-    element: str
-    order: int | None
-    twin: int | None
-    distance: float | None
-    detail: str
-
-    @property
-    def is_selected(self) -> bool:
-        """Whether it is to be labelled."""
-        return self.reason == "selected"
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which candidates to label, and what became of the others.
-
-    Attributes
-    ----------
-    decisions
-        One per candidate, in their order.
-    selected
-        Indices of the selected candidates, in the order of choice.
-    largest_remaining_grade
-        Largest grade, after the last choice, among the candidates that were not refused by the
-        gate, the ceiling or as duplicates; 0 when there is none.
-    """
-
-    decisions: tuple[Decision, ...]
-    selected: tuple[int, ...]
-    largest_remaining_grade: float
-
-    @property
-    def refused(self) -> dict[str, int]:
-        """Number of refused candidates by reason."""
-        reasons = Counter(d.reason for d in self.decisions if not d.is_selected)
-        return dict(sorted(reasons.items()))
 
 
 def select_frames(
@@ -169,7 +81,7 @@ def select_frames(
         If the active set does not fit the factors.
     """
     _check_options(budget, threshold, duplicate_tolerance, method)
-    book = _Book(active_set, candidates, gate_reasons or {})
+    book = DecisionBook(active_set, candidates, gate_reasons or {}, n_threads=n_threads)
     known = KnownFrames([*training, *also_labelled])
     pool_class = FramePool if active_set.variant == "subspace" else RebuiltPool
     survivors = [i for i in range(len(candidates)) if book.open[i]]
@@ -179,6 +91,7 @@ def select_frames(
             active_set,
             training,
             [candidates[i] for i in survivors],
+            grades=[book.atom_grades[i] for i in survivors],
             memory_limit_MB=memory_limit_MB,
             n_threads=n_threads,
         )
@@ -212,85 +125,12 @@ class _Limits:
     duplicate_tolerance: float
 
 
-class _Book:
-    """The decisions, as they fall."""
-
-    def __init__(
-        self,
-        active_set: ActiveSet,
-        candidates: Sequence[ProjectionFactors],
-        gate_reasons: Mapping[int, str],
-    ) -> None:
-        n = len(candidates)
-        self.candidates = candidates
-        self.elements = active_set.elements
-        self.grades = np.full(n, np.inf)
-        self.atoms = np.zeros(n, dtype=np.int64)
-        self.open: BoolArray = np.ones(n, dtype=np.bool_)
-        self.selected: list[int] = []
-        self._decisions: dict[int, Decision] = {}
-        for i, factors in enumerate(candidates):
-            if not all(np.isfinite(part).all() for part in (factors.y, factors.v, factors.t)):
-                self.refuse(i, "not_finite", "its descriptors are not finite")
-                continue
-            grades = structure_grades(active_set, factors)
-            self.atoms[i] = int(grades.argmax()) if len(grades) else 0
-            self.grades[i] = float(grades.max(initial=0.0))
-            if i in gate_reasons:
-                self.refuse(i, "rejected_by_gate", gate_reasons[i])
-
-    def refuse(
-        self,
-        index: int,
-        reason: Reason,
-        detail: str,
-        *,
-        grade: float | None = None,
-        twin: int | None = None,
-        distance: float | None = None,
-    ) -> None:
-        self._decide(index, reason, detail, grade, None, twin, distance)
-
-    def select(self, index: int, detail: str, grade: float) -> None:
-        self._decide(index, "selected", detail, grade, len(self.selected), None, None)
-        self.selected.append(index)
-
-    def decisions(self) -> list[Decision]:
-        return [self._decisions[i] for i in range(len(self.candidates))]
-
-    def _decide(
-        self,
-        index: int,
-        reason: Reason,
-        detail: str,
-        grade: float | None,
-        order: int | None,
-        twin: int | None,
-        distance: float | None,
-    ) -> None:
-        types = self.candidates[index].types
-        element = self.elements[int(types[self.atoms[index]])] if len(types) else ""
-        self.open[index] = False
-        self._decisions[index] = Decision(
-            index=index,
-            reason=reason,
-            grade=float(self.grades[index]),
-            grade_at_decision=float(self.grades[index] if grade is None else grade),
-            atom=int(self.atoms[index]),
-            element=element,
-            order=order,
-            twin=twin,
-            distance=distance,
-            detail=detail,
-        )
-
-
 class _Course:
     """One selection under way: the book, the pool of survivors, and what is known."""
 
     def __init__(
         self,
-        book: _Book,
+        book: DecisionBook,
         pool: FramePool | RebuiltPool,
         survivors: IntArray,
         known: KnownFrames,

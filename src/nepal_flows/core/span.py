@@ -26,7 +26,7 @@ MOST_SATURATED_SHARE = 0.95
 """Largest rank, as a share of the distinct rows, that counts as saturated."""
 
 SMALLEST_CUT_OF_GRAM = 1e-7
-"""Singular values down to this share of the largest come from the Gram matrix, or else from a QR."""
+"""Singular values down to this share of the largest come from the Gram matrix, others from a QR."""
 
 _REFLECTOR_BLOCK = 32
 _GRAM_BLOCK = 2048
@@ -170,9 +170,7 @@ def _rank(values: FloatArray, rcond: float) -> int:
     return int((values > rcond * values[0]).sum())
 
 
-def _gram(
-    rows: DesignRows, start: int, stop: int, n_threads: int, _block_rows: int
-) -> FloatArray:
+def _gram(rows: DesignRows, start: int, stop: int, n_threads: int, _block_rows: int) -> FloatArray:
     """Return the Gram matrix of some rows, shape (d, d), summed over blocks in fixed order."""
     d = rows.n_columns
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from nepal_flows.core.active_set import Variant, build_active_set
+from nepal_flows.core.design_rows import DesignRows
+from nepal_flows.core.graded_rows import row_grades
 from nepal_flows.core.nep.descriptors import descriptors
 from nepal_flows.core.nep.model import NepArchitecture, NepModel, Zbl, model_from_parameters
 from nepal_flows.core.nep.potential import predict
@@ -70,6 +72,9 @@ def _parts() -> tuple[Callable[[], object], ...]:
             select_frames(
                 active_set, factors[:3], factors[3:], budget=1, threshold=1e-3, ceiling=None
             )
+
+        rows = DesignRows(factors, 0)
+        row_grades(rows, np.eye(rows.n_columns), in_float32=True)
 
     def dynamics() -> None:
         factors = [projection_factors(model, structure) for structure in structures]

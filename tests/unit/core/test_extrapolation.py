@@ -6,6 +6,7 @@ from nepal_flows.core.active_set import build_active_set
 from nepal_flows.core.extrapolation import (
     extrapolation_grades,
     frame_grades,
+    grades_by_frame,
     grades_kernel,
     structure_grades,
 )
@@ -72,6 +73,21 @@ def test_grade_of_a_frame_is_that_of_its_worst_atom(case) -> None:
     _, frames, active_set = case
     expected = [structure_grades(active_set, frame).max() for frame in frames]
     np.testing.assert_allclose(frame_grades(active_set, frames, n_threads=2), expected)
+
+
+def test_frames_graded_together_have_the_grades_they_have_alone(case, rng) -> None:
+    network, _, active_set = case
+    frames = [network.frame(rng, n) for n in (700, 3, 1, 2100, 40, 40)]
+    frames.insert(2, network.frame(rng, 0))
+    for n_threads in (1, 2):
+        together = grades_by_frame(active_set, frames, n_threads=n_threads)
+        assert [len(grades) for grades in together] == [700, 3, 0, 1, 2100, 40, 40]
+        for frame, grades in zip(frames, together, strict=True):
+            np.testing.assert_allclose(grades, structure_grades(active_set, frame), rtol=1e-10)
+    np.testing.assert_allclose(
+        frame_grades(active_set, frames), [grades.max(initial=0.0) for grades in together]
+    )
+    assert grades_by_frame(active_set, []) == []
 
 
 def test_grades_far_outside_are_large(case, rng) -> None:

@@ -122,37 +122,52 @@ def test_impossible_input_is_refused(matrix: np.ndarray, tolerance: float, words
 
 def test_start_expresses_all_rows_in_the_first_ones() -> None:
     matrix = decaying_matrix(80, 10)
-    coefficients, order, pivots = lu_start(np.array(matrix, order="F"))
+    coefficients, order, pivots = lu_start(matrix)
     expected = matrix[order] @ np.linalg.inv(matrix[order[:10]])
     np.testing.assert_allclose(coefficients, expected, atol=1e-9)
     assert np.log(pivots).sum() == pytest.approx(np.linalg.slogdet(matrix[order[:10]])[1])
+    in_place = matrix.copy()
+    assert np.shares_memory(lu_start(in_place, overwrite=True)[0], in_place)
+    np.testing.assert_array_equal(in_place, coefficients)
 
 
-def test_followers_are_carried_along_and_only_eligible_rows_enter() -> None:
-    matrix = decaying_matrix(200, 15)
-    inverse = np.linalg.inv(matrix[:15])
-    coefficients = np.asfortranarray(matrix @ inverse)
-    eligible = np.arange(200) < 120
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_only_eligible_rows_enter_and_the_others_are_carried_along(n_threads: int) -> None:
+    matrix = decaying_matrix(700, 15)
+    coefficients = matrix @ np.linalg.inv(matrix[:15])
+    eligible = np.arange(700) < 120
     rows = np.arange(15)
-    follower = np.asfortranarray(inverse)
     grades = np.abs(coefficients).max(axis=1)
     found = improve(
         coefficients,
         rows,
         tolerance=1.001,
-        followers=(follower,),
         eligible=eligible,
         grades=grades,
+        n_threads=n_threads,
     )
     fresh = np.linalg.inv(matrix[rows])
     assert found.converged
     assert rows.max() < 120
-    np.testing.assert_allclose(follower, fresh, rtol=1e-6, atol=1e-6 * np.abs(fresh).max())
     np.testing.assert_allclose(coefficients, matrix @ fresh, atol=1e-7)
     np.testing.assert_allclose(grades, np.abs(coefficients).max(axis=1))
     assert found.log_gain == pytest.approx(
         np.linalg.slogdet(matrix[rows])[1] - np.linalg.slogdet(matrix[:15])[1]
     )
+
+
+@pytest.mark.parametrize("largest", [1e6, 1e12, 1e40])
+def test_entries_far_beyond_single_precision_are_swapped_in(largest: float) -> None:
+    rng = np.random.default_rng(4)
+    matrix = rng.standard_normal((120, 12))
+    matrix[5:9] *= largest
+    coefficients = matrix @ np.linalg.inv(matrix[-12:])
+    rows = np.arange(108, 120)
+    found = improve(coefficients, rows, tolerance=1.001)
+    assert found.converged
+    assert set(range(5, 9)) <= set(rows.tolist())
+    if largest < 1e15:
+        assert np.abs(matrix @ np.linalg.inv(matrix[rows])).max() <= 1.001 + 1e-6
 
 
 def test_holder_outside_of_the_rows_leaves_for_good() -> None:
