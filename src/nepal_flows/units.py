@@ -14,7 +14,7 @@ RYDBERG_TO_EV = HARTREE_TO_EV / 2.0
 HARTREE_PER_BOHR_TO_EV_PER_ANGSTROM = HARTREE_TO_EV / BOHR_TO_ANGSTROM
 
 EV_PER_CUBIC_ANGSTROM_TO_GPA = 160.21766208
-"""1 eV/Å^3 in GPa."""
+"""1 eV/Å^3 in GPa, as ASE has it (CODATA 2014), so that pressures agree to the last digit."""
 
 ACCELERATION_FACTOR = 9.648533212331e-3
 """1 eV/(Å amu) in Å/fs^2."""

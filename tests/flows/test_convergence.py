@@ -50,3 +50,34 @@ def test_the_certificate_says_what_it_does_not_cover_and_its_largest_error(conve
     for verdict in last.certificate.conditions:
         assert verdict.exceedance <= verdict.exceedance_upper_95
     assert converged.records.count(LabelDoc) == last.n_labels_total
+
+
+def test_another_condition_reopens_a_converged_campaign(converged, write_campaign):
+    n_rounds = converged.campaign.n_iterations
+    folder = converged.directory.parent
+    asked = converged.campaign.settings
+    unchanged = run_campaign(folder / "campaign.yaml")
+    assert (unchanged.campaign.end_state, unchanged.campaign.n_iterations) == (
+        "converged",
+        n_rounds,
+    )
+    hot = {
+        "name": "hot",
+        "start": {"n_atoms": 8},
+        "stages": [{"temperature_K": 1200, "steps": 200}],
+    }
+    exploration = asked["exploration"]
+    path = write_campaign(
+        folder,
+        convergence=asked["convergence"],
+        budget={"labels": 60, "iterations": n_rounds + 1},
+        seeds={"n": 8, "n_atoms": 8},
+        confirmation={"size_factor": 2.0},
+        exploration={**exploration, "conditions": [*exploration["conditions"], hot]},
+    )
+    again = run_campaign(path)
+    last = max(again.records.query(IterationDoc), key=lambda doc: doc.iteration)
+    assert {verdict.condition for verdict in last.conditions} == {"ramp", "vacancy", "hot"}
+    assert (last.phase, last.n_clean_rounds) in {("loop", 0), ("loop", 1)}
+    assert again.campaign.end_state == "budget_exhausted"
+    assert again.campaign.n_iterations == n_rounds + 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nepal_flows.campaign import Campaign
+from nepal_flows.jobs.assess import demands_key
 from nepal_flows.schemas import CampaignState, EndState, IterationDoc, Phase
 
 
@@ -37,13 +38,15 @@ class Step:
 def next_step(document: IterationDoc, campaign: Campaign) -> Step:
     """Return what follows an iteration under a campaign's present budget.
 
-    The budget is read from the campaign as it is now, so that raising it and running again
-    carries on where the campaign had ended.
+    The campaign is read as it is now, so that a larger budget, another condition or a stricter
+    limit, and running again, carry on where the campaign had ended.
     """
-    if document.certificate is not None:
+    is_answered = document.demands_key in (None, demands_key(campaign))
+    if document.certificate is not None and is_answered:
         reasons = ("Every criterion of the certificate holds.",)
         return Step(_state(document, "confirmation"), "converged", reasons)
-    phase: Phase = "confirmation" if document.is_ready_for_confirmation else "loop"
+    is_ready = document.is_ready_for_confirmation and is_answered
+    phase: Phase = "confirmation" if is_ready else "loop"
     state = _state(document, phase)
     budget, done = campaign.budget, document.iteration_number + 1
     labels_spent = document.n_labels_total >= budget.labels
@@ -69,7 +72,7 @@ def next_step(document: IterationDoc, campaign: Campaign) -> Step:
         return Step(
             _state(document, "confirmation"), "budget_exhausted", (*spent, *document.reasons)
         )
-    if document.is_stalled:
+    if document.is_stalled and is_answered:
         return Step(_state(document, "confirmation"), "stalled", tuple(document.reasons))
     return Step(state)
 

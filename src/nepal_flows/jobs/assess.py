@@ -21,7 +21,7 @@ from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.rounds import condition_verdicts, force_error, round_record, stored_round
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model
 from nepal_flows.jobs.timing import Stopwatch, total_cost
-from nepal_flows.records import ChosenLabel, Records
+from nepal_flows.records import ChosenLabel, Records, derived_key
 from nepal_flows.schemas import (
     ActiveSetDoc,
     Batch,
@@ -108,7 +108,8 @@ class AssessMaker(StageMaker):
         this_round = round_record(
             state.phase, runs, grader.coverage, training, seen.by_condition, holdout, len(new)
         )
-        earlier = _earlier_rounds(records, state, dataset)
+        demands = demands_key(self.campaign)
+        earlier = _earlier_rounds(records, state, dataset, demands)
         judgement = judge_campaign([*earlier, this_round], rules_of(self.campaign))
         verdicts = condition_verdicts(
             runs, judgement.conditions, seen.by_condition, training.training_errors_by_condition
@@ -143,6 +144,7 @@ class AssessMaker(StageMaker):
             n_clean_rounds=judgement.n_clean_rounds,
             is_ready_for_confirmation=judgement.next_step == "confirm",
             is_stalled=judgement.next_step == "stalled",
+            demands_key=demands,
             costs=costs,
             core_hours_total=before + total_cost(list(costs.values())).cpu_s / 3600.0,
         )
@@ -151,6 +153,16 @@ class AssessMaker(StageMaker):
             document = document.model_copy(update={"certificate": certificate})
         report_progress("assess", 1, 1, _note(document))
         return records.put(document)
+
+
+def demands_key(campaign: Campaign) -> str:
+    """Return the key of all that a verdict answers: conditions, limits, how models and grades come.
+
+    Rounds that answered other demands do not count towards a certificate, nor does the
+    certificate itself once the campaign file demands something else.
+    """
+    sections = ("training", "active_set", "exploration", "convergence", "confirmation")
+    return derived_key("demands", campaign.model_dump(mode="json", include=set(sections)))
 
 
 def rules_of(campaign: Campaign) -> ConvergenceRules:
@@ -212,8 +224,10 @@ def _holdout_errors(records: Records, training: TrainingDoc, dataset: Dataset) -
     return errors_of(model, frames, training.reference_energies_eV)
 
 
-def _earlier_rounds(records: Records, state: CampaignState, dataset: Dataset) -> list[RoundRecord]:
-    """Return the earlier rounds, the last with its model's error on today's hold-out frames.
+def _earlier_rounds(
+    records: Records, state: CampaignState, dataset: Dataset, demands: str
+) -> list[RoundRecord]:
+    """Return the earlier rounds of equal demands, the last with its error on today's hold-out.
 
     The hold-out grows; only on the same frames do two errors tell what has changed.
     """
@@ -221,7 +235,7 @@ def _earlier_rounds(records: Records, state: CampaignState, dataset: Dataset) ->
     earlier = [
         stored_round(document)
         for document in records.query(IterationDoc, criteria, sort={"iteration": 1})
-        if document.iteration_number < state.iteration
+        if document.iteration_number < state.iteration and document.demands_key in (None, demands)
     ]
     if not earlier or state.previous_model_key is None or earlier[-1].holdout_error is None:
         return earlier
@@ -307,4 +321,4 @@ def _note(document: IterationDoc) -> str:
     return note
 
 
-__all__ = ["NOT_COVERED", "AssessMaker", "rules_of"]
+__all__ = ["NOT_COVERED", "AssessMaker", "demands_key", "rules_of"]

@@ -110,6 +110,9 @@ class IterationDoc(Document):
     is_ready_for_confirmation: bool = False
     is_stalled: bool = False
     certificate: Certificate | None = Field(None, description="Of a clean confirmation.")
+    demands_key: str | None = Field(
+        None, description="Hash of what was demanded: training, conditions, limits."
+    )
     costs: dict[str, Cost] = Field(default_factory=dict, description="By stage.")
     core_hours_total: float = Field(0.0, description="Of the campaign so far.")
 
