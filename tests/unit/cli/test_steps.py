@@ -291,7 +291,7 @@ def test_odd_frame_is_named_with_its_file(files, nepal, command, spoil, message)
 @pytest.mark.parametrize(
     "command",
     [
-        ["train", "twice.xyz", "--input", "nep.in", "--out", "fit", "--steps", "1"],
+        ["train", "twice.xyz", "--input", "nep.in", "--out", "fit", "--steps", "1", "--overwrite"],
         ["active-set", "nep.txt", "twice.xyz", "--out", "a.asi"],
     ],
 )
@@ -328,7 +328,7 @@ def test_contradictory_labels_of_one_structure_are_refused(files, nepal, command
 
 def test_test_frames_that_are_trained_on_are_told(files, nepal, nepal_json):
     write("test.xyz", [*read("test.xyz", ":"), read("train.xyz", 5)])
-    command = [*TRAIN, "--out", "fit", "--test", "test.xyz"]
+    command = [*TRAIN, "--out", "fit", "--test", "test.xyz", "--overwrite"]
     _, _, err = nepal(*command)
     assert "1 frames of `test.xyz` are trained on too (4 = 5)" in err
     assert nepal_json(*command)["tested_on_training"] == [[5, 4]]
