@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from nepal_flows.cli.app import run_app
 from nepal_flows.flows import run_campaign
-from nepal_flows.records import CampaignLock
+from nepal_flows.records import CampaignLock, Records, embedded_job_store
+from nepal_flows.schemas import LabelDoc
 
 MANUAL = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 
@@ -74,6 +77,10 @@ def test_status_finds_the_only_campaign_here(finished, nepal, monkeypatch):
     assert "small: budget spent" in nepal("status")[1]
     monkeypatch.chdir(finished / "small")
     assert "small: budget spent" in nepal("status")[1]
+
+
+def test_folder_that_holds_the_only_campaign_will_do(finished, nepal):
+    assert nepal("status", finished)[1] == nepal("status", finished / "small")[1]
 
 
 def test_report_is_one_page(finished, nepal, tmp_path):
@@ -242,11 +249,55 @@ def test_labeler_is_checked_by_one_command(tmp_path, nepal, write_campaign):
     assert checks["pressure_sign"] > 0
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["report", "--out", "r.html"],
+        ["query", "labels", "-c"],
+        ["query", "cost", "-c"],
+        ["export", "--out", "b"],
+    ],
+)
+def test_what_is_on_record_needs_no_structure_file(finished, nepal, tmp_path, monkeypatch, command):
+    moved = shutil.copytree(finished, tmp_path / "moved")
+    (moved / "Cu.vasp").unlink()
+    monkeypatch.chdir(tmp_path)
+    place = moved / "campaign.yaml"
+    arguments = [*command, place] if command[-1] == "-c" else [command[0], place, *command[1:]]
+    code, out, err = nepal(*arguments)
+    assert code == 0, err
+    assert out
+    assert nepal("plan", place)[0] == 2
+
+
+def test_damaged_blob_is_told_and_a_damaged_label_made_again(finished, nepal, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "damaged")
+    records = Records(embedded_job_store(folder / "small" / "store"))
+    label = next(records.query(LabelDoc, {"status": "done"}))
+    file = records.blobs.store.file(label.frame.sha256)
+    before = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(before[: len(before) // 2])
+    for command in (["report", folder / "small"], ["run", folder / "campaign.yaml"]):
+        code, _, err = nepal(*command, *(["--quiet"] if command[0] == "run" else []))
+        assert code == 4, err
+        assert str(file) in err
+        assert label.key in err
+        assert "--retry-failed" in err
+        assert "Traceback" not in err
+    code, _, err = nepal("run", folder / "campaign.yaml", "--quiet", "--retry-failed")
+    assert code == 5, err
+    assert file.read_bytes() == before
+    assert nepal("report", folder / "small")[0] == 0
+
+
 def test_export_writes_the_bundle(finished, nepal, tmp_path):
     code, out, _ = nepal("export", finished / "small", "--out", tmp_path / "bundle", "--json")
     assert code == 0
     names = set(json.loads(out)["bundle"]["files"])
     assert names >= {"train.xyz", "test.xyz", "nep.txt", "nep.in", "active_set.asi"}
+    assert names >= {"active_set.npz", "README.md"}
     for name in names:
         assert (tmp_path / "bundle" / name).is_file()
     code, out, _ = nepal(
@@ -254,7 +305,18 @@ def test_export_writes_the_bundle(finished, nepal, tmp_path):
         tmp_path / "bundle" / "train.xyz", "--out", tmp_path / "g.xyz", "--json",
     )  # fmt: skip
     assert code == 0
+    assert json.loads(out)["is_verified"] is True
     assert max(json.loads(out)["max_gamma"]) <= 1.001 + 1e-6
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "virials over the six independent components per atom" in card
+    predicted = json.loads(
+        nepal(
+            "predict", tmp_path / "bundle" / "nep.txt", tmp_path / "bundle" / "train.xyz",
+            "--out", tmp_path / "p.xyz", "--json",
+        )[1]
+    )  # fmt: skip
+    virial = predicted["errors"]["virial_rmse_eV_per_atom"]
+    assert f"virials {1e3 * virial:.1f} meV/atom" in card
 
 
 def test_import_begins_a_campaign_with_data_that_exist(tmp_path, frames, nepal, write_campaign):
@@ -294,8 +356,31 @@ def test_interrupted_campaign_waits_for_nobody(tmp_path, nepal, write_campaign):
     with pytest.raises(KeyboardInterrupt):
         run_campaign(path, listener=interrupt)
     document = json.loads(nepal("status", path, "--json")[1])
-    assert document["end_state"] is None
+    assert document["end_state"] == "stopped"
     assert document["waiting_selection"] is None
+    code, _, err = nepal("export", path, "--out", tmp_path / "bundle")
+    assert code == 2
+    assert "has no model yet" in err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_import_tells_repeats_and_refuses_contradictions(tmp_path, frames, nepal, write_campaign):
+    path = write_campaign(tmp_path, seeds={"n": 0, "n_atoms": 8})
+    out = tmp_path / "train.xyz"
+    assert nepal("label", frames, "-c", path, "--out", out)[0] == 0
+    images = read(out, ":")
+    write(out, [*images, images[1]])
+    code, text, err = nepal("import", out, "-c", path, "--json")
+    assert code == 0, err
+    assert "1 = 3; it counts once" in err
+    assert json.loads(text)["repeated"] == [[1, 3]]
+    results = dict(images[1].calc.results) | {"energy": 0.0, "free_energy": 0.0}
+    other = images[1].copy()
+    other.calc = SinglePointCalculator(other, **results)
+    write(out, [*images, other])
+    code, _, err = nepal("import", out, "-c", path)
+    assert code == 2
+    assert f"Frames 1 and 3 of `{out}` are the same structure" in err
 
 
 def test_import_of_other_physics_is_refused(tmp_path, frames, nepal, write_campaign):

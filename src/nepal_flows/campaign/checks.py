@@ -1,10 +1,12 @@
 """What one section of a campaign file asks of another, or of the starting structures."""
 
+import math
 from collections.abc import Iterator, Sequence
 
-from nepal_flows.campaign.exploration import CellChoice, Mix
+from nepal_flows.campaign.exploration import CellChoice, Mix, Start
 from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels
 from nepal_flows.campaign.model import Campaign
+from nepal_flows.campaign.section import LARGEST_CELL
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.structure import Structure
@@ -28,6 +30,7 @@ def campaign_problems(campaign: Campaign, structures: Sequence[Structure]) -> li
         *_element_problems(campaign, structures),
         *_label_problems(campaign, structures),
         *_number_problems(campaign),
+        *_size_problems(campaign, structures),
     ]
 
 
@@ -147,6 +150,27 @@ def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iter
                 (*location, "mode"),
                 "is not `folded`, as `labels.kpoints.mode` is: k-points of other cells do not "
                 "fold onto one grid, and their energies would not agree",
+            )
+
+
+def _size_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iterator[Problem]:
+    """Yield the cells that nobody can build; nothing is built to find them."""
+    for location, choice in _cell_choices(campaign):
+        start = location[0] == "exploration"
+        try:
+            index = campaign.structure_index(choice.structure) if isinstance(choice, Start) else 0
+        except ValueError:
+            continue  # told already
+        factor = campaign.confirmation.size_factor if start else 1.0
+        n_atoms = choice.n_atoms[1] if isinstance(choice.n_atoms, tuple) else choice.n_atoms
+        if n_atoms is None:
+            n_atoms = structures[index].n_atoms * math.prod(choice.supercell or (1, 1, 1))
+        key = "supercell" if choice.supercell else "n_atoms"
+        if factor * n_atoms > LARGEST_CELL:
+            larger = f", {factor:g} times more in the confirmation" if factor > 1.0 else ""
+            yield (
+                (*location, key),
+                f"asks for {n_atoms} atoms{larger}; at most {LARGEST_CELL} can be built",
             )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from ase.data import atomic_masses
 
+from nepal_flows.campaign.dft import PlaneWaves, suggested_plane_waves
 from nepal_flows.campaign.needs import labels_needed
 from nepal_flows.core.elements import atomic_number, symbols_of
 from nepal_flows.core.lattices import cell_thicknesses, primitive_cell, widest_gap
@@ -15,6 +16,7 @@ from nepal_flows.core.neighbours import neighbour_list, pair_vectors
 from nepal_flows.core.nep.model import NepArchitecture
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CampaignError
+from nepal_flows.io.upf import UpfHeader
 
 LabelCode = Literal["emt", "espresso", "cp2k"]
 
@@ -36,7 +38,8 @@ MELTING_POINTS_K: Mapping[str, float] = {
 # fmt: on
 """Melting points of the elements near ambient pressure, K, rounded, to suggest temperatures."""
 
-_UNKNOWN_MELTING_POINT_K = 900.0
+UNKNOWN_MELTING_POINT_K = 900.0
+"""What is taken for an element that the table lacks, K."""
 
 VACUUM_A = 6.0
 """Gap between layers of atoms, Å, that counts as vacuum; layered crystals have up to 5."""
@@ -59,15 +62,19 @@ class Choices:
     time_step
         fs.
     solid_temperature, melt_temperature
-        End of the crystal's ramp and where the melt begins, K.
+        End of the crystal's ramp and where the melt begins, K; None for no melt.
+    melting_points
+        What the temperatures rest on, by element, K; None where it is not known.
+    is_temperature_given
+        Whether the end of the ramp was asked for.
     n_atoms, shape
         Size and shape of the exploration's cells.
     seed_atoms, n_seeds
         Size of the seeds (one number or a range) and how many.
     code
         Who labels.
-    pseudopotentials, pseudo_dir
-        For Quantum ESPRESSO.
+    pseudopotentials, pseudo_dir, functional, plane_waves
+        For Quantum ESPRESSO; the functional as the files' names tell it, empty where they do not.
     k_grid
         Grid of the primitive cell where cells fold onto it; None for a spacing.
     is_periodic
@@ -80,6 +87,8 @@ class Choices:
         Length d of the B-projection.
     workers
         Processes.
+    remarks
+        What a person might not expect, in sentences.
     """
 
     name: str
@@ -90,7 +99,9 @@ class Choices:
     cutoffs: tuple[float, float]
     time_step: float
     solid_temperature: float
-    melt_temperature: float
+    melt_temperature: float | None
+    melting_points: Mapping[str, float | None]
+    is_temperature_given: bool
     n_atoms: int
     shape: Literal["supercell", "folded"]
     seed_atoms: int | tuple[int, int]
@@ -98,12 +109,15 @@ class Choices:
     code: LabelCode
     pseudopotentials: Mapping[str, str]
     pseudo_dir: str | None
+    functional: str
+    plane_waves: PlaneWaves
     k_grid: tuple[int, int, int] | None
     is_periodic: tuple[bool, ...]
     mixes: bool
     budget: int
     n_projection: int
     workers: int
+    remarks: tuple[str, ...] = ()
 
 
 def nearest_neighbour_distance(structures: Sequence[Structure]) -> float:
@@ -171,12 +185,20 @@ def suggested_temperatures(structure: Structure) -> tuple[float, float]:
 
     They are 1.1 and 1.85 times the mean of the elements' melting points, rounded to 50 K.
     """
+    mean = mean_melting_point(structure)
+    return 50.0 * round(1.1 * mean / 50.0), 50.0 * round(1.85 * mean / 50.0)
+
+
+def mean_melting_point(structure: Structure) -> float:
+    """Return the mean of the melting points of a structure's atoms, at least 300 K.
+
+    It guesses that of a compound, which is often far higher.
+    """
     points = [
-        MELTING_POINTS_K.get(symbol, _UNKNOWN_MELTING_POINT_K)
+        MELTING_POINTS_K.get(symbol, UNKNOWN_MELTING_POINT_K)
         for symbol in symbols_of(structure.numbers)
     ]
-    mean = max(float(np.mean(points)), 300.0)
-    return 50.0 * round(1.1 * mean / 50.0), 50.0 * round(1.85 * mean / 50.0)
+    return max(float(np.mean(points)), 300.0)
 
 
 def suggested_grid(unit: Structure, *, spacing: float = 0.55) -> tuple[int, int, int]:
@@ -203,6 +225,8 @@ def campaign_choices(
     code: LabelCode | None = None,
     pseudopotentials: Mapping[str, str] | None = None,
     pseudo_dir: str | None = None,
+    headers: Mapping[str, UpfHeader] | None = None,
+    functional: str = "",
     mixes: bool = False,
     max_temperature: float | None = None,
     workers: int = 2,
@@ -218,12 +242,13 @@ def campaign_choices(
     code
         Who labels; None for EMT where it knows all elements, else Quantum ESPRESSO where
         pseudopotentials are given, else CP2K.
-    pseudopotentials, pseudo_dir
-        UPF file of every element, and their folder.
+    pseudopotentials, pseudo_dir, headers, functional
+        UPF file of every element, their folder, and what the files and their names say.
     mixes
         Whether the elements share their sites.
     max_temperature
-        End of the crystal's ramp, K; None for 1.1 melting points.
+        End of the crystal's ramp, K; None for 1.1 melting points. Below the melting point there is
+        no melt.
     workers
         Processes.
 
@@ -236,9 +261,7 @@ def campaign_choices(
     code = _label_code(elements, code, pseudopotentials or {})
     nearest = nearest_neighbour_distance(structures)
     cutoffs = suggested_cutoffs(nearest)
-    solid, melt = suggested_temperatures(structures[0])
-    if max_temperature is not None:
-        solid, melt = max_temperature, 50.0 * round(1.7 * max_temperature / 50.0)
+    solid, melt = _temperatures(structures[0], max_temperature)
     architecture = NepArchitecture(
         elements, cutoffs[:1], cutoffs[1:], 4, 4, 8, 8, 4, False, False, 20
     )
@@ -268,6 +291,8 @@ def campaign_choices(
         time_step=suggested_time_step(elements),
         solid_temperature=solid,
         melt_temperature=melt,
+        melting_points={symbol: MELTING_POINTS_K.get(symbol) for symbol in elements},
+        is_temperature_given=max_temperature is not None,
         n_atoms=n_atoms,
         shape="folded" if folds else "supercell",
         seed_atoms=seed_atoms,
@@ -275,6 +300,8 @@ def campaign_choices(
         code=code,
         pseudopotentials=dict(pseudopotentials or {}),
         pseudo_dir=pseudo_dir,
+        functional=functional,
+        plane_waves=suggested_plane_waves(elements, headers or {}),
         k_grid=suggested_grid(unit) if folds else None,
         is_periodic=is_periodic,
         mixes=mixes,
@@ -282,6 +309,14 @@ def campaign_choices(
         n_projection=d,
         workers=workers,
     )
+
+
+def _temperatures(structure: Structure, asked: float | None) -> tuple[float, float | None]:
+    """Return the end of the ramp and where the melt begins, K; no melt below the melting point."""
+    if asked is None:
+        return suggested_temperatures(structure)
+    melts = asked >= mean_melting_point(structure)
+    return asked, 50.0 * round(1.7 * asked / 50.0) if melts else None
 
 
 def _label_code(
@@ -309,11 +344,13 @@ def _folded_size(n_unit: int, target: int) -> int:
 __all__ = [
     "EMT_METALS",
     "MELTING_POINTS_K",
+    "UNKNOWN_MELTING_POINT_K",
     "VACUUM_A",
     "Choices",
     "LabelCode",
     "campaign_choices",
     "has_vacuum",
+    "mean_melting_point",
     "nearest_neighbour_distance",
     "suggested_cutoffs",
     "suggested_grid",

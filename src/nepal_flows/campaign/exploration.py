@@ -5,12 +5,14 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from nepal_flows.campaign.section import (
+    Atoms,
     Name,
     NonNegative,
     NonNegativeInt,
     Positive,
     PositiveInt,
     Section,
+    Seed,
     Share,
     Symbol,
     Temperature,
@@ -50,12 +52,12 @@ class Mix(Section):
 class CellChoice(Section):
     """How large a cell is made of a starting structure, and of which shape."""
 
-    n_atoms: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+    n_atoms: Atoms | tuple[Atoms, Atoms] | None = Field(
         None,
         description="Atoms to aim at (before vacancies): the whole number of unit cells that comes "
         "nearest. Two numbers are a range from which every structure draws.",
     )
-    supercell: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+    supercell: tuple[Atoms, Atoms, Atoms] | None = Field(
         None, description="Repeats along the structure's own cell vectors, instead of `n_atoms`."
     )
     mode: CellMode = Field(
@@ -79,11 +81,11 @@ class CellChoice(Section):
 class SeedsSection(CellChoice):
     """The structures that are labelled before the first model exists."""
 
-    n: NonNegativeInt = Field(8, description="Number of seeds; 0 when labels are imported.")
+    n: int = Field(8, ge=0, le=100_000, description="Number of seeds; 0 when labels are imported.")
     structures: tuple[int | str, ...] | None = Field(
         None, description="Starting structures to use, by name or index, in turn; all by default."
     )
-    n_atoms: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+    n_atoms: Atoms | tuple[Atoms, Atoms] | None = Field(
         32, description="Atoms to aim at; two numbers are a range."
     )
     rattle_A: tuple[NonNegative, NonNegative] = Field(
@@ -162,7 +164,7 @@ class Condition(Section):
     name: Name = Field(description="Its name on the report.")
     start: Start = Field(default_factory=Start, description="Where its runs begin.")
     stages: tuple[Stage, ...] = Field(min_length=1, description="What its runs do, in order.")
-    replicas: PositiveInt = Field(1, description="Independent runs per round.")
+    replicas: int = Field(1, gt=0, le=100_000, description="Independent runs per round.")
     extreme: bool = Field(
         False, description="Whether its allowance is `exceedance_extreme` (melts, quenches)."
     )
@@ -230,7 +232,9 @@ class ExplorationSection(Section):
     candidate_ceiling: Positive = Field(
         1000.0, description="Frames graded above this are rejected as exploded."
     )
-    candidates_per_run: PositiveInt = Field(25, description="Frames kept of each run, thinned.")
+    candidates_per_run: int = Field(
+        25, gt=0, le=100_000, description="Frames kept of each run, thinned."
+    )
     thermostat_time_fs: Positive = Field(100.0, description="Relaxation time of the thermostat.")
     barostat_time_fs: Positive = Field(1000.0, description="Relaxation time of the barostat.")
     bulk_modulus_GPa: Positive = Field(
@@ -256,10 +260,10 @@ class ConfirmationSection(Section):
     """The last round: every condition once more, in a larger cell, with unused seeds."""
 
     size_factor: Positive = Field(
-        3.0, ge=1.0, description="Atoms over those of the exploration's cells."
+        3.0, ge=1.0, le=1e4, description="Atoms over those of the exploration's cells."
     )
-    replicas: PositiveInt = Field(1, description="Runs of every condition.")
-    steps_factor: Positive = Field(1.0, description="Steps over those of the exploration.")
+    replicas: int = Field(1, gt=0, le=100_000, description="Runs of every condition.")
+    steps_factor: Positive = Field(1.0, le=1e4, description="Steps over those of the exploration.")
 
 
 class TeacherRun(Section):
@@ -273,7 +277,7 @@ class TeacherRun(Section):
     melt_steps: PositiveInt = Field(2000, description="Steps of the melting.")
     pressure_GPa: float = Field(0.0, description="Pressure.")
     equilibration_steps: PositiveInt = Field(500, description="Steps before the first frame.")
-    frames: PositiveInt = Field(20, description="Frames compared.")
+    frames: int = Field(20, gt=0, le=100_000, description="Frames compared.")
     interval_steps: PositiveInt = Field(50, description="Steps between frames.")
     limit_meV_per_A: Positive | None = Field(
         None, description="Force error that counts as reached, for this trajectory."
@@ -290,12 +294,10 @@ class ValidationSection(Section):
     """A test against fresh trajectories of the labeler (for cheap teachers only)."""
 
     structure: int | str = Field(0, description="Starting structure, by name or index.")
-    n_atoms: PositiveInt = Field(108, description="Atoms to aim at.")
+    n_atoms: Atoms = Field(108, description="Atoms to aim at.")
     mix: Mix | None = Field(None, description="Random occupation, for alloys.")
     time_step_fs: Positive = Field(2.0, description="Time step.")
-    seed: NonNegativeInt = Field(
-        1000, description="Seed; `nepal run --validation-seed` replaces it."
-    )
+    seed: Seed = Field(1000, description="Seed; `nepal run --validation-seed` replaces it.")
     runs: tuple[TeacherRun, ...] = Field(min_length=1, description="The trajectories.")
     limit_meV_per_A: Positive | None = Field(
         None, description="Force error that counts as reached, over all trajectories."

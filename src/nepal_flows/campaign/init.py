@@ -1,5 +1,6 @@
 """Write a commented campaign file for given structures."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from pathlib import Path
 from nepal_flows.campaign.defaults import Choices, LabelCode, campaign_choices
 from nepal_flows.campaign.template import format_campaign
 from nepal_flows.core.elements import symbols_of
+from nepal_flows.core.repeats import repeated_structures
 from nepal_flows.core.structure import elements_present
 from nepal_flows.errors import CampaignError
 from nepal_flows.io.structures import read_structures
+from nepal_flows.io.upf import read_upf_header
 
 _PSEUDO_FOLDERS = ("/usr/share/espresso/pseudo", "/usr/local/share/espresso/pseudo")
 _FUNCTIONALS = ("pbe", "pbesol", "pz", "lda", "blyp", "revpbe", "tpss", "scan")
@@ -46,7 +49,7 @@ def init_campaign(
     mixes
         Whether the elements share their sites (an alloy).
     max_temperature
-        End of the crystal's ramp, K.
+        End of the crystal's ramp, K; below the melting point there is no liquid.
     workers
         Processes; by default all cores.
     overwrite
@@ -56,15 +59,16 @@ def init_campaign(
     ------
     CampaignError
         If the file exists, or no campaign can be suggested.
-    StructureError
-        If a structure cannot be read.
+    InputError
+        If a structure or a pseudopotential cannot be read.
     """
     out = Path(out)
     if out.exists() and not overwrite:
         raise CampaignError(f"`{out}` exists. Give another name with `--out`, or `--overwrite`.")
     if not structure_files:
         raise CampaignError("No structure is given. Name at least one file: `nepal init POSCAR`.")
-    structures = [read_structures(file)[0] for file in structure_files]
+    frames = [read_structures(file) for file in structure_files]
+    structures = [images[0] for images in frames]
     names = _distinct_names(structure_files)
     folder = out.parent.resolve()
     elements = symbols_of(elements_present(structures))
@@ -85,13 +89,27 @@ def init_campaign(
         code=code,
         pseudopotentials=pseudopotentials,
         pseudo_dir=pseudo_folder,
+        headers={
+            symbol: read_upf_header(Path(pseudo_folder or "") / file)
+            for symbol, file in pseudopotentials.items()
+        },
+        functional=next((f for f in map(_functional, pseudopotentials.values()) if f), ""),
         mixes=mixes,
         max_temperature=max_temperature,
         workers=workers or os.cpu_count() or 1,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(format_campaign(choices), encoding="utf-8")
-    return choices
+    remarks = [
+        f"`{file}` holds {len(images)} frames; the first is taken"
+        for file, images in zip(structure_files, frames, strict=True)
+        if len(images) > 1
+    ]
+    remarks += [
+        f"`{structure_files[a]}` and `{structure_files[b]}` hold the same structure"
+        for a, b in repeated_structures(structures)
+    ]
+    return dataclasses.replace(choices, remarks=tuple(remarks))
 
 
 def found_pseudopotentials(

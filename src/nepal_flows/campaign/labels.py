@@ -6,13 +6,14 @@ from pydantic import Field
 
 from nepal_flows.campaign.section import (
     NonNegative,
-    NonNegativeInt,
     Positive,
     PositiveInt,
     Section,
     Share,
     Symbol,
 )
+
+GridPoints = Annotated[int, Field(gt=0, le=200)]
 
 
 class KPoints(Section):
@@ -24,7 +25,7 @@ class KPoints(Section):
         "grid is `grid` divided by the repeats. `spacing`: the grid follows from `spacing_per_A`; "
         "check first that cells of several sizes agree.",
     )
-    grid: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+    grid: tuple[GridPoints, GridPoints, GridPoints] = Field(
         (4, 4, 4), description="Grid of the primitive cell (folded)."
     )
     offset: tuple[bool, bool, bool] = Field(
@@ -42,8 +43,11 @@ class LabelsBase(Section):
     max_failed_fraction: Share = Field(
         0.2, description="Share of failed labels above which the campaign stops as failed."
     )
-    retries: NonNegativeInt = Field(
-        2, description="Further tries of a failed label; they change convergence helpers only."
+    retries: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="Further tries of a failed label; they change convergence helpers only.",
     )
     max_net_force_eV_per_A: Positive | None = Field(
         None, description="Largest |sum F| / sqrt(n_atoms); null for the code's own default."
@@ -76,8 +80,12 @@ class EspressoLabels(LabelsBase):
     pseudopotentials: dict[Symbol, str] = Field(
         default_factory=dict, description="UPF file of every element."
     )
-    ecutwfc_Ry: Positive = Field(30.0, description="Cutoff of the wave functions.")
-    ecutrho_Ry: Positive | None = Field(None, description="Cutoff of the density; null for 4 x.")
+    ecutwfc_Ry: Positive = Field(
+        30.0, ge=5.0, le=1000.0, description="Cutoff of the wave functions."
+    )
+    ecutrho_Ry: Positive | None = Field(
+        None, ge=20.0, le=10000.0, description="Cutoff of the density; null for 4 x."
+    )
     kpoints: KPoints = Field(default_factory=KPoints, description="The k-point rule.")
     smearing_temperature_K: NonNegative = Field(
         1000.0, description="Fermi-Dirac temperature, the same for all labels."
@@ -103,7 +111,9 @@ class Cp2kLabels(LabelsBase):
     )
     basis_file: str = Field("BASIS_MOLOPT", description="File of the basis sets.")
     potential_file: str = Field("GTH_POTENTIALS", description="File of the pseudopotentials.")
-    cutoff_Ry: Positive = Field(300.0, description="Cutoff of the finest grid.")
+    cutoff_Ry: Positive = Field(
+        300.0, ge=20.0, le=10000.0, description="Cutoff of the finest grid."
+    )
     rel_cutoff_Ry: Positive = Field(40.0, description="Relative cutoff.")
     kpoints: KPoints = Field(default_factory=KPoints, description="The k-point rule.")
     smearing_temperature_K: NonNegative = Field(

@@ -15,12 +15,13 @@ from nepal_flows.campaign.exploration import (
 )
 from nepal_flows.campaign.labels import AseLabels, LabelsSection
 from nepal_flows.campaign.section import (
+    LARGEST_CELL,
     Name,
     NonNegative,
-    NonNegativeInt,
     Positive,
     PositiveInt,
     Section,
+    Seed,
     Share,
     Symbol,
     structure_index,
@@ -109,8 +110,10 @@ class TrainingSection(Section):
     """How models are fitted: short fits in the loop, one long fit at the end."""
 
     trainer: Literal["native"] = Field("native", description="Who trains: `native` is the CPU.")
-    adam_steps: PositiveInt = Field(2000, description="Adam steps of a cold fit in the loop.")
-    lbfgs_steps: NonNegativeInt = Field(0, description="L-BFGS steps after them.")
+    adam_steps: int = Field(
+        2000, gt=0, le=10_000_000, description="Adam steps of a cold fit in the loop."
+    )
+    lbfgs_steps: int = Field(0, ge=0, le=10_000_000, description="L-BFGS steps after them.")
     learning_rate: Positive = Field(3e-2, description="Adam's first rate of a cold fit.")
     warm_start: Literal["auto", "never", "always"] = Field(
         "auto",
@@ -118,16 +121,20 @@ class TrainingSection(Section):
         "less than `warm_growth` in a round.",
     )
     warm_growth: Positive = Field(0.5, description="Relative growth of the set for `auto`.")
-    warm_adam_steps: NonNegativeInt = Field(600, description="Adam steps of a warm fit.")
-    warm_lbfgs_steps: NonNegativeInt = Field(0, description="L-BFGS steps after them.")
+    warm_adam_steps: int = Field(600, ge=0, le=10_000_000, description="Adam steps of a warm fit.")
+    warm_lbfgs_steps: int = Field(0, ge=0, le=10_000_000, description="L-BFGS steps after them.")
     warm_learning_rate: Positive = Field(1e-2, description="Adam's first rate of a warm fit.")
-    final_adam_steps: NonNegativeInt = Field(
+    final_adam_steps: int = Field(
         8000,
+        ge=0,
+        le=10_000_000,
         description="Adam steps of the long fit that is delivered; warm, unless `warm_start` is "
         "`never`.",
     )
-    final_lbfgs_steps: NonNegativeInt = Field(0, description="L-BFGS steps after them.")
-    batch_atoms: PositiveInt = Field(128, description="Atoms in a mini-batch, about.")
+    final_lbfgs_steps: int = Field(0, ge=0, le=10_000_000, description="L-BFGS steps after them.")
+    batch_atoms: int = Field(
+        128, gt=0, le=LARGEST_CELL, description="Atoms in a mini-batch, about."
+    )
     lambda_e: NonNegative = Field(1.0, description="Weight of energies.")
     lambda_f: NonNegative = Field(1.0, description="Weight of forces.")
     lambda_v: NonNegative = Field(0.1, description="Weight of virials.")
@@ -151,9 +158,13 @@ class ActiveSetSection(Section):
 class SelectionSection(Section):
     """Which candidates are labelled."""
 
-    labels_per_iteration: PositiveInt = Field(10, description="Most labels of one iteration.")
-    audit_per_iteration: NonNegativeInt = Field(
+    labels_per_iteration: int = Field(
+        10, gt=0, le=100_000, description="Most labels of one iteration."
+    )
+    audit_per_iteration: int = Field(
         2,
+        ge=0,
+        le=100_000,
         description="Further frames drawn at random, labelled and never trained on (hold-out), up "
         "to a quarter of the training set; a confirmation always draws them.",
     )
@@ -170,8 +181,10 @@ class SelectionSection(Section):
 class BudgetSection(Section):
     """When to stop without convergence; raise it and run again to go on."""
 
-    labels: PositiveInt = Field(80, description="Most labels, failed and held-out ones too.")
-    iterations: PositiveInt = Field(20, description="Most iterations.")
+    labels: int = Field(
+        80, gt=0, le=1_000_000, description="Most labels, failed and held-out ones too."
+    )
+    iterations: int = Field(20, gt=0, le=10_000, description="Most iterations.")
     core_hours: Positive | None = Field(None, description="Most core-hours; null for no limit.")
 
 
@@ -203,7 +216,9 @@ class ConvergenceSection(Section):
 class ResourcesSection(Section):
     """What this machine lends."""
 
-    workers: PositiveInt = Field(2, description="Processes side by side, for runs and labels.")
+    workers: int = Field(
+        2, gt=0, le=1024, description="Processes side by side, for runs and labels."
+    )
     memory_limit_MB: PositiveInt = Field(
         4000, ge=500, description="Memory that training and active sets may use, MB."
     )
@@ -214,7 +229,7 @@ class Campaign(Section):
 
     version: Literal[1] = Field(1, description="Version of this file's layout.")
     name: Name = Field(description="Name of the campaign, and of its folder.")
-    seed: NonNegativeInt = Field(7, description="Every random number derives from it.")
+    seed: Seed = Field(7, description="Every random number derives from it.")
     structures: tuple[StructureFile, ...] = Field(
         min_length=1, description="Starting structures: file names, or `{file: .., name: ..}`."
     )

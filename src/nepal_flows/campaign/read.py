@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from nepal_flows.campaign.checks import campaign_problems
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.reference import sections_of
+from nepal_flows.campaign.section import Name
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CampaignError, InputError
@@ -84,6 +85,29 @@ def load_campaign(path: str | Path) -> LoadedCampaign:
     if problems or campaign is None:
         raise CampaignError(_report(path, problems, lines))
     return LoadedCampaign(path, campaign, tuple(structures))
+
+
+def campaign_directory(path: str | Path) -> Path:
+    """Return the folder of a campaign file: beside it, named after the campaign.
+
+    Nothing else of the file is looked at, so that what is on record can be asked for when the file
+    or its structures are no longer what they were.
+
+    Raises
+    ------
+    CampaignError
+        If there is no such file, or it has no usable name.
+    """
+    path = Path(path)
+    raw, _ = _parsed(path)
+    try:
+        name = TypeAdapter(Name).validate_python(raw.get("name"))
+    except ValidationError as error:
+        raise CampaignError(
+            f"`{path}` has the `name` {raw.get('name')!r}; expected letters, digits and `_.+-`, 60 "
+            "at most. Correct it, or give the campaign's folder instead of the file."
+        ) from error
+    return path.absolute().parent / name
 
 
 def with_elements(campaign: Campaign, structures: Sequence[Structure]) -> Campaign:
@@ -181,6 +205,7 @@ def _read_all(
 def _model_problems(error: ValidationError) -> list[tuple[Location, str]]:
     """Return what pydantic found, a problem a place, in the user's words."""
     found: dict[Location, list[str]] = {}
+    unlisted: dict[Location, list[str]] = {}  # one value where a list was offered too
     for item in error.errors(include_url=False):
         location, candidates = _resolved(item["loc"])
         if item["type"] == "extra_forbidden":
@@ -193,9 +218,11 @@ def _model_problems(error: ValidationError) -> list[tuple[Location, str]]:
             message = f"`code` is {item['ctx']['tag']!r}; expected {item['ctx']['expected_tags']}"
         else:
             message = f"{item['msg'][0].lower()}{item['msg'][1:]}, but is {_shown(item['input'])}"
-        messages = found.setdefault(location, [])
+        is_other_way = item["type"] == "tuple_type"
+        messages = (unlisted if is_other_way else found).setdefault(location, [])
         if message not in messages:
             messages.append(message)
+    found = unlisted | found
     deepest = [place for place in found if not any(p[: len(place)] == place != p for p in found)]
     return [(location, "; or ".join(found[location])) for location in deepest]
 
@@ -285,4 +312,10 @@ def _report(
     return "\n".join(text)
 
 
-__all__ = ["LoadedCampaign", "load_campaign", "read_campaign", "with_elements"]
+__all__ = [
+    "LoadedCampaign",
+    "campaign_directory",
+    "load_campaign",
+    "read_campaign",
+    "with_elements",
+]

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ase.data import atomic_masses
 
 from nepal_flows.campaign.defaults import has_vacuum
+from nepal_flows.campaign.dft import cutoff_doubts
 from nepal_flows.campaign.exploration import Stage
 from nepal_flows.campaign.forecast import Forecast
 from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels
@@ -16,6 +18,10 @@ from nepal_flows.campaign.needs import ElementNeed
 from nepal_flows.core.elements import atomic_number
 from nepal_flows.core.lattices import cell_thicknesses, widest_gap
 from nepal_flows.core.structure import Structure
+from nepal_flows.io.upf import read_upf_header
+
+LONGEST_DAYS = 30.0
+"""Forecast above which a plan asks whether it is meant, days."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ def plan_problems(
         *_condition_problems(campaign, structures, starts, larger),
         *_need_problems(campaign, needs, forecast),
         *_label_problems(campaign),
+        *_cost_problems(campaign, forecast),
     ]
     return tuple(dict.fromkeys(found))
 
@@ -217,11 +224,32 @@ def _need_problems(
     return found
 
 
+def _cost_problems(campaign: Campaign, forecast: Forecast) -> list[PlanProblem]:
+    """Return a warning where the forecast is longer than anyone waits."""
+    days = forecast.wall_s / 86400.0
+    if days <= LONGEST_DAYS:
+        return []
+    stage = max(forecast.stages, key=lambda item: item.cpu_s)
+    place = {"label": "labels", "train": "training", "explore": "exploration.conditions"}
+    return [
+        PlanProblem(
+            "warning",
+            place.get(stage.name, stage.name),
+            f"About {days:.3g} days on {campaign.resources.workers} workers are expected, most of "
+            f"them to {stage.name} ({stage.basis}). Ask for fewer or smaller "
+            f"{ {'label': 'labels', 'train': 'fits'}.get(stage.name, 'runs') }, or bring more "
+            "workers.",
+        )
+    ]
+
+
 def _label_problems(campaign: Campaign) -> list[PlanProblem]:
     labels = campaign.labels
     if not isinstance(labels, EspressoLabels | Cp2kLabels):
         return []
     found = []
+    if isinstance(labels, EspressoLabels):
+        found += [PlanProblem("warning", "labels", doubt) for doubt in _cutoff_doubts(labels)]
     if labels.kpoints.mode == "folded" and any(n % 4 for n in labels.kpoints.grid):
         found.append(
             PlanProblem(
@@ -253,4 +281,14 @@ def _label_problems(campaign: Campaign) -> list[PlanProblem]:
     return found
 
 
-__all__ = ["PlanProblem", "plan_problems"]
+def _cutoff_doubts(labels: EspressoLabels) -> list[str]:
+    """Return where cutoffs are below what those pseudopotentials ask for that can be read here."""
+    headers = {}
+    for symbol, file in labels.pseudopotentials.items():
+        path = Path(labels.pseudo_dir or "") / file
+        if labels.pseudo_dir is not None and path.is_file():
+            headers[symbol] = read_upf_header(path)
+    return cutoff_doubts(labels.ecutwfc_Ry, labels.ecutrho_Ry, headers)
+
+
+__all__ = ["LONGEST_DAYS", "PlanProblem", "plan_problems"]

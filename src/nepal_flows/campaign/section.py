@@ -34,11 +34,19 @@ def _known_symbol(value: object) -> object:
 Symbol = Annotated[str, BeforeValidator(_known_symbol)]
 """A chemical symbol."""
 
+LARGEST_COUNT = 1_000_000_000
+"""Most of anything that is counted: steps, frames, labels. Two microseconds of dynamics."""
+
+LARGEST_CELL = 1_000_000
+"""Most atoms of a cell: what one machine can hold and move."""
+
 Temperature = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Seed = Annotated[int, Field(ge=0)]
+Atoms = Annotated[int, Field(gt=0, le=LARGEST_CELL)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)]
 """A name that may become part of a file name."""
@@ -62,12 +70,16 @@ def structure_index(names: Sequence[str], structure: int | str) -> int:
 
 
 __all__ = [
+    "LARGEST_CELL",
+    "LARGEST_COUNT",
+    "Atoms",
     "Name",
     "NonNegative",
     "NonNegativeInt",
     "Positive",
     "PositiveInt",
     "Section",
+    "Seed",
     "Share",
     "Symbol",
     "Temperature",

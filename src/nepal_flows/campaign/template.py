@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from nepal_flows.campaign.defaults import Choices
+from nepal_flows.campaign.defaults import UNKNOWN_MELTING_POINT_K, Choices
+from nepal_flows.campaign.dft import CHECKED_RY, COMPACT, MAGNETIC, suggested_grid_cutoffs
 
 
 def format_campaign(choices: Choices) -> str:
@@ -119,7 +120,7 @@ def _condition(
 
 
 def _conditions(c: Choices) -> str:
-    hot, melt = _number(c.solid_temperature), _number(c.melt_temperature)
+    cold, hot = _number(_cold(c)), _number(c.solid_temperature)
     size = f"n_atoms: {c.n_atoms}" + f", mode: {c.shape}" * (c.shape == "folded")
     mix = f", mix: {_mix(c)}" * c.mixes
     blocks = []
@@ -127,7 +128,7 @@ def _conditions(c: Choices) -> str:
         start = f"structure: {name}, {size}{mix}"
         ensemble = "npt" if c.is_periodic[index] else "nvt"
         suffix = f"-{name}" if len(c.structure_names) > 1 else ""
-        ramp = f"ensemble: {ensemble}, temperature_K: [300, {hot}], steps: 3000"
+        ramp = f"ensemble: {ensemble}, temperature_K: [{cold}, {hot}], steps: 3000"
         blocks.append(_condition(f"ramp{suffix}", start, [ramp], comment="heated"))
         if index > 0 or not c.is_periodic[index]:
             continue
@@ -135,6 +136,11 @@ def _conditions(c: Choices) -> str:
             _condition("strained", f"{start}, strain: 0.03", [ramp], comment="a strained start"),
             _condition("vacancy", f"{start}, vacancies: 1", [ramp], comment="one atom missing"),
             _condition("pressed", start, [f"{ramp}, pressure_GPa: 10"], comment="under pressure"),
+        ]
+        if c.melt_temperature is None:
+            continue
+        melt = _number(c.melt_temperature)
+        blocks += [
             _condition(
                 "liquid",
                 start,
@@ -156,13 +162,29 @@ def _conditions(c: Choices) -> str:
     return "\n".join(blocks)
 
 
+def _cold(c: Choices) -> float:
+    """Return where ramps begin, K: at room temperature, or below their end where that is colder."""
+    return 300.0 if c.solid_temperature > 300.0 else 0.5 * c.solid_temperature
+
+
 def _temperature_comment(c: Choices) -> str:
-    if len(c.elements) == 1:
-        return ""
-    return """\
-  # Temperatures come from the mean melting point of the elements. Compounds often melt higher:
-  # correct them, with `nepal init --max-temperature` or here.
-"""
+    points = ", ".join(
+        f"{symbol} {point:g} K" if point else f"{symbol} unknown, {UNKNOWN_MELTING_POINT_K:g} K"
+        for symbol, point in c.melting_points.items()
+    )
+    if c.is_temperature_given:
+        lines = ["The ramps end where --max-temperature says."]
+        if c.melt_temperature is None:
+            lines.append(f"That is below the melting point ({points}): there is no liquid.")
+    else:
+        mean = "the mean melting point" if len(c.elements) > 1 else "the melting point"
+        lines = [f"Ramps end at 1.1, melts begin at 1.85 times {mean} ({points})."]
+    if len(c.elements) > 1:
+        lines += [
+            "That is a guess: a compound may melt far higher than its elements, or decompose. Set",
+            "the temperatures that you mean, here or with `nepal init --max-temperature`.",
+        ]
+    return "".join(f"  # {line}\n" for line in lines)
 
 
 def _exploration(c: Choices) -> str:
@@ -190,36 +212,79 @@ labels:                   # who computes energies, forces and virials
     if c.k_grid is not None:
         kpoints = (
             f"{{mode: folded, grid: {_flow(c.k_grid)}, offset: [true, true, true]}}"
-            "   # of the primitive cell; check that it is dense enough"
+            "   # of the primitive cell; is it dense enough?"
         )
     else:
         kpoints = "{mode: spacing, spacing_per_A: 0.2}   # check that cells of several sizes agree"
     common = f"""\
   kpoints: {kpoints}
-  smearing_temperature_K: 1000   # Fermi-Dirac, the same for all labels
+  smearing_temperature_K: 1000   # electronic (Fermi-Dirac, 0.09 eV), the same for all labels
   time_limit_s: 3600      # a label that takes longer is killed
   max_failed_fraction: 0.2
 """
-    if c.code == "espresso":
-        files = ", ".join(
-            f"{symbol}: {c.pseudopotentials.get(symbol, f'{symbol}.UPF')}" for symbol in c.elements
-        )
-        folder = "null" if c.pseudo_dir is None else _quoted(c.pseudo_dir)
-        return f"""
+    return _espresso(c, common) if c.code == "espresso" else _cp2k(c, common)
+
+
+_CONVERGE = """\
+  # Converge them once for your elements: raise them by a quarter until forces move by less than
+  # 5 meV/Å and pressures by less than 0.1 GPa. `nepal check-labels` shows noise and k-points.
+"""
+
+
+def _espresso(c: Choices, common: str) -> str:
+    waves = c.plane_waves
+    files = ", ".join(
+        f"{symbol}: {c.pseudopotentials.get(symbol, f'{symbol}.UPF')}" for symbol in c.elements
+    )
+    folder = "null" if c.pseudo_dir is None else _quoted(c.pseudo_dir)
+    told = ", ".join(f"{symbol} {cutoff:.0f}" for symbol, cutoff in waves.told.items())
+    notes = [f"the files ask for at least {told} Ry"] * bool(told)
+    guessed = [symbol for symbol in waves.guessed if symbol not in CHECKED_RY]
+    checked = [symbol for symbol in waves.guessed if symbol in CHECKED_RY]
+    notes += [f"checked for {', '.join(checked)}"] * bool(checked)
+    notes += [f"a guess for {', '.join(guessed)}: the file suggests nothing"] * bool(guessed)
+    kinds = " and ".join(kind for kind in waves.kinds if kind != "norm-conserving")
+    density = (
+        "null        # 4 x, enough for norm-conserving files; ultrasoft and PAW need 8 to 12 x"
+        if waves.ecutrho is None
+        else f"{_number(waves.ecutrho):<12}# {kinds}: at least 8 x, and what the files ask for"
+    )
+    functional = (
+        f"of {c.functional}, by name" if c.functional else "see which functional they are of"
+    )
+    magnetic = [symbol for symbol in c.elements if symbol in MAGNETIC]
+    spin = (
+        f"""\
+  # {", ".join(magnetic)}: labels are without spin. For a magnetic material (k counts the species):
+  # input_data: {{system: {{nspin: 2, "starting_magnetization(k)": 0.5}}}}
+"""
+        if magnetic
+        else ""
+    )
+    return f"""
 labels:                   # who computes energies, forces and virials
   code: espresso
   command: pw.x
   pseudo_dir: {folder}
-  pseudopotentials: {{{files}}}
-  ecutwfc_Ry: 30          # check the convergence for your pseudopotentials
-{common}"""
+  pseudopotentials: {{{files}}}   # {functional}
+  {_padded(f"ecutwfc_Ry: {_number(waves.ecutwfc)}")}# {"; ".join(notes)}
+  ecutrho_Ry: {density}
+{_CONVERGE}{spin}{common}"""
+
+
+def _cp2k(c: Choices, common: str) -> str:
+    cutoff, relative = suggested_grid_cutoffs(c.elements)
+    compact = [symbol for symbol in c.elements if symbol in COMPACT]
+    note = f"{', '.join(compact)} need fine grids" if compact else "enough for soft elements"
+    magnetic = [symbol for symbol in c.elements if symbol in MAGNETIC]
+    spin = f"  # {', '.join(magnetic)}: labels are without spin.\n" if magnetic else ""
     return f"""
 labels:                   # who computes energies, forces and virials
   code: cp2k
   command: cp2k.psmp
-  cutoff_Ry: 300          # check the convergence for your elements
-  rel_cutoff_Ry: 40
-{common}"""
+  {_padded(f"cutoff_Ry: {_number(cutoff)}")}# {note}
+  rel_cutoff_Ry: {_number(relative)}
+{_CONVERGE}{spin}{common}"""
 
 
 def _ending(c: Choices) -> str:
@@ -251,20 +316,24 @@ pause_before_label: false # true: stop before labels are made, to look first
 
 def _validation(c: Choices) -> str:
     hot = c.solid_temperature
-    middle = 50.0 * round(0.6 * hot / 50.0)
-    melt = _number(c.melt_temperature)
+    middle = 0.5 * (_cold(c) + hot)
     mix = f"\n  mix: {{elements: {_flow(c.elements)}, fractions: random}}" * c.mixes
+    melted = (
+        ""
+        if c.melt_temperature is None
+        else f"    - {{name: liquid, temperature_K: {_number(hot)}, melt_temperature_K: "
+        f"{_number(c.melt_temperature)}}}\n"
+    )
     return f"""
 validation:               # fresh trajectories of the labeler itself; for cheap labelers only
   structure: {c.structure_names[0]}
   n_atoms: 108
   time_step_fs: {_number(c.time_step)}{mix}
   runs:
-    - {{name: cold, temperature_K: 300}}
+    - {{name: cold, temperature_K: {_number(_cold(c))}}}
     - {{name: warm, temperature_K: {_number(middle)}}}
     - {{name: hot, temperature_K: {_number(hot)}}}
-    - {{name: liquid, temperature_K: {_number(hot)}, melt_temperature_K: {melt}}}
-"""
+{melted}"""
 
 
 __all__ = ["format_campaign"]

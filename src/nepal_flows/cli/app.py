@@ -99,6 +99,8 @@ def _reported(error: BaseException) -> int:
         text = f"error: {error}"
     elif isinstance(error, OSError):
         text = f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        if code == ExitCode.BAD_INPUT:
+            text += ". Give another path, or the right to use this one."
         if code == ExitCode.STORE_FAILED:
             text += ". Free some space there, or make it writable, then run the same command again."
     else:

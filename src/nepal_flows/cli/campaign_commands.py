@@ -64,6 +64,8 @@ def init(
         workers=read_settings().n_workers,
         overwrite=overwrite,
     )
+    for remark in choices.remarks:
+        note(remark)
     if as_json:
         print_json("init", {"out": out, "choices": choices})
         return
@@ -120,7 +122,7 @@ def run(
         bool, typer.Option("--approve", help="Label the selection that waits for approval.")
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try quarantined labels again.")
+        bool, typer.Option("--retry-failed", help="Make quarantined and damaged labels again.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -131,6 +133,7 @@ def run(
     from nepal_flows.cli.logs import log_to_file
     from nepal_flows.cli.plan_output import labels_problem, problem_lines
     from nepal_flows.cli.progress import CampaignProgress
+    from nepal_flows.cli.stopping import Terminated, ended_by_sigterm
 
     loaded = load_campaign(campaign)
     planned = build_plan(loaded.campaign, loaded.structures)
@@ -144,15 +147,23 @@ def run(
     from nepal_flows.flows.local import run_campaign
 
     folder = directory or loaded.directory
-    with log_to_file(folder / "run.log"), CampaignProgress(quiet=quiet) as listener:
-        result = run_campaign(
-            campaign,
-            directory=folder,
-            listener=listener,
-            validation_seed=validation_seed,
-            approve=approve,
-            retry_failed=retry_failed,
-        )
+    try:
+        with (
+            ended_by_sigterm(),
+            log_to_file(folder / "run.log"),
+            CampaignProgress(quiet=quiet) as listener,
+        ):
+            result = run_campaign(
+                campaign,
+                directory=folder,
+                listener=listener,
+                validation_seed=validation_seed,
+                approve=approve,
+                retry_failed=retry_failed,
+            )
+    except Terminated:
+        note("ended by SIGTERM; the same command again continues where it stopped")
+        raise typer.Exit(ExitCode.TERMINATED) from None
     if as_json:
         print_json("run", finished_content(result))
     else:

@@ -28,6 +28,8 @@ class ExitCode(IntEnum):
     """The campaign ended without its certificate: budget spent, stalled, failed or stopped."""
     INTERRUPTED = 130
     """Ctrl-C."""
+    TERMINATED = 143
+    """SIGTERM, of a run."""
 
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}

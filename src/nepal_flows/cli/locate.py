@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nepal_flows.campaign.read import LoadedCampaign, load_campaign
+from nepal_flows.campaign.read import LoadedCampaign, campaign_directory, load_campaign
 from nepal_flows.engines.pool import close_shared_pool
 from nepal_flows.errors import CampaignError
 from nepal_flows.records import CampaignLock, Records, job_store_from_settings
@@ -42,7 +42,8 @@ def located_campaign(target: Path | None) -> Located:
     Parameters
     ----------
     target
-        A campaign file, a campaign's folder, or None for the only one found here.
+        A campaign file, a campaign's folder, a folder with only one campaign's in it, or None for
+        the working directory.
 
     Raises
     ------
@@ -119,15 +120,15 @@ def is_running(directory: Path) -> bool:
 def _directory(target: Path | None) -> tuple[Path, str]:
     """Return the campaign's folder and name."""
     if target is None:
-        return _only_one_here()
+        return _only_one_in(Path.cwd())
     if target.is_dir():
-        return target.resolve(), target.resolve().name
-    loaded = load_campaign(target)
-    return loaded.directory, loaded.campaign.name
+        has_store = (target / STORE).is_dir() or not any(target.glob(f"*/{STORE}"))
+        return (target.resolve(), target.resolve().name) if has_store else _only_one_in(target)
+    directory = campaign_directory(target)
+    return directory, directory.name
 
 
-def _only_one_here() -> tuple[Path, str]:
-    here = Path.cwd()
+def _only_one_in(here: Path) -> tuple[Path, str]:
     if (here / STORE).is_dir():
         return here, here.name
     folders = sorted(folder.parent for folder in here.glob(f"*/{STORE}") if folder.is_dir())

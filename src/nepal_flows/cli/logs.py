@@ -18,6 +18,9 @@ def log_to_file(path: Path) -> Iterator[None]:
     logger.setLevel(logging.INFO)
     try:
         yield
+    except KeyboardInterrupt:
+        logger.info("the run was stopped on request")
+        raise
     except BaseException:
         logger.exception("the run ended with an error")
         raise

@@ -9,7 +9,7 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document (see docs/reference/cli.md).")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads; by default all cores.")
+    int | None, typer.Option("--threads", min=1, max=1024, help="Threads; by default all cores.")
 ]
 CampaignArgument = Annotated[
     Path | None,

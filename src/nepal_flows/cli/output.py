@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ SCHEMA_VERSION = 1
 def print_json(kind: str, content: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout; ``schema`` says what it is."""
     document = {"schema": f"nepal/{kind}/{SCHEMA_VERSION}", **plain(content)}
-    print(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+    print_lines(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def plain(value: Any) -> Any:
@@ -39,8 +41,18 @@ def plain(value: Any) -> Any:
 
 
 def print_lines(*lines: str) -> None:
-    """Print lines on stdout."""
-    print("\n".join(lines))
+    """Print lines on stdout; where nobody reads them any more (``| head``), end quietly.
+
+    The signal that ends a program then is let through only here: sockets to other processes must
+    not end it.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL) if is_main else None
+    try:
+        print("\n".join(lines), flush=True)
+    finally:
+        if is_main:
+            signal.signal(signal.SIGPIPE, before)
 
 
 def note(text: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nepal_flows.cli.locate import Located
+from nepal_flows.records import require_intact
 from nepal_flows.report import summary_lines, write_report
 from nepal_flows.report.loading import report_data
 from nepal_flows.schemas import IterationDoc
@@ -15,9 +16,17 @@ REPORT = "report.html"
 
 
 def write_campaign_report(located: Located, out: Path | None, *, running: bool | None) -> Path:
-    """Write the report of a campaign and return its path."""
+    """Write the report of a campaign and return its path.
+
+    Raises
+    ------
+    BlobError
+        If the page is written, but bytes that the campaign's documents name are damaged.
+    """
     data = report_data(located.records, located.campaign.key, is_running=running)
-    return Path(write_report(data, out or located.directory / REPORT))
+    path = Path(write_report(data, out or located.directory / REPORT))
+    require_intact(located.records.blobs, data.documents)
+    return path
 
 
 def status_lines(located: Located, *, running: bool) -> list[str]:

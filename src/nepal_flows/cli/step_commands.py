@@ -15,6 +15,9 @@ from nepal_flows.cli.options import (
 from nepal_flows.cli.output import note, print_json, print_lines
 from nepal_flows.cli.progress import counter
 
+MAX_STEPS = 10_000_000
+"""Most steps of a training, as a campaign file allows."""
+
 REFERENCE_ENERGIES = "reference_energies.json"
 """What a training writes beside nep.txt."""
 
@@ -62,10 +65,12 @@ def train(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=0, help="Adam steps; by default 2000.")
+        int | None,
+        typer.Option("--steps", min=0, max=MAX_STEPS, help="Adam steps; by default 2000."),
     ] = None,
     lbfgs_steps: Annotated[
-        int | None, typer.Option("--lbfgs-steps", min=0, help="L-BFGS steps; by default none.")
+        int | None,
+        typer.Option("--lbfgs-steps", min=0, max=MAX_STEPS, help="L-BFGS steps; by default none."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed.")] = 0,
     overwrite: Annotated[
@@ -144,11 +149,6 @@ def predict(
     energies = None
     if reference_energies is not None:
         energies = read_reference_energies(reference_energies)
-    elif (model.parent / REFERENCE_ENERGIES).is_file() and not as_json:
-        note(
-            f"Energies are those of {model.name} alone; --reference-energies "
-            f"{model.parent / REFERENCE_ENERGIES} adds what training subtracted."
-        )
     with counter("predicting", quiet=quiet) as progress:
         result = predict_file(
             model,
@@ -157,6 +157,12 @@ def predict(
             reference_energies=energies,
             n_threads=threads(n_threads),
             progress=progress,
+        )
+    beside = model.parent / REFERENCE_ENERGIES
+    if energies is None and beside.is_file() and not as_json:
+        note(
+            f"Energies are those of {model.name} alone; --reference-energies {beside} adds what "
+            "training subtracted."
         )
     if as_json:
         print_json("predict", prediction_content(result))

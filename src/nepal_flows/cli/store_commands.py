@@ -183,7 +183,7 @@ def query_documents(
 
     located = located_campaign(campaign)
     for row in document_rows(located, kind, where, fields=fields, limit=limit):
-        print(json.dumps(row, ensure_ascii=False))
+        print_lines(json.dumps(row, ensure_ascii=False))
 
 
 __all__ = ["QuietOption", "register"]

@@ -13,7 +13,9 @@ from nepal_flows.core.structure import Structure
 from nepal_flows.errors import StructureError
 from nepal_flows.typing import FloatArray, IntArray
 
-_LARGEST_INDEX = 512
+LARGEST_INDEX = 512
+"""Most unit cells of a supercell for which all sublattices are enumerated."""
+
 _LENGTH_TOLERANCE = 1e-9
 
 
@@ -59,9 +61,9 @@ def hermite_normal_forms(n_cells: int) -> IntArray:
     >>> [len(hermite_normal_forms(n)) for n in range(1, 7)]
     [1, 7, 13, 35, 31, 91]
     """
-    if not 1 <= n_cells <= _LARGEST_INDEX:
+    if not 1 <= n_cells <= LARGEST_INDEX:
         raise StructureError(
-            f"`n_cells` is {n_cells}; sublattices are enumerated for 1 to {_LARGEST_INDEX}. "
+            f"`n_cells` is {n_cells}; sublattices are enumerated for 1 to {LARGEST_INDEX}. "
             "Give the repeats along the cell vectors instead."
         )
     return _hermite_normal_forms(n_cells)
@@ -184,6 +186,24 @@ def _upright(matrix: IntArray, cell: FloatArray) -> IntArray:
             if alignment > best_alignment + 1e-9:
                 best, best_alignment = turned, alignment
     return best
+
+
+def cubic_matrix(cell: FloatArray, n_cells: int) -> IntArray:
+    """Return the integer matrix of a nearly cubic cell of about ``n_cells`` unit cells.
+
+    For numbers too large to look at all sublattices: the integer matrices next to boxes of edges
+    within a fifth of the cube's are compared by their size and shape.
+    """
+    cell = np.asarray(cell, dtype=np.float64)
+    edge = (n_cells * abs(np.linalg.det(cell))) ** (1.0 / 3.0)
+    handedness = np.array([1.0, 1.0, np.sign(np.linalg.det(cell))])
+    factors = np.array(list(product(np.linspace(0.8, 1.2, 21), repeat=3)))
+    boxes = (edge * factors * handedness)[:, :, None] * np.eye(3)
+    matrices = np.rint(boxes @ np.linalg.inv(cell)).astype(np.int64)
+    miss = np.abs(np.linalg.det(matrices) / n_cells - 1.0)
+    elongation = factors.max(axis=1) / factors.min(axis=1) - 1.0
+    matrix: IntArray = matrices[np.argmin(miss + 0.1 * elongation)]
+    return matrix
 
 
 def random_matrix(
@@ -386,8 +406,10 @@ def _first_of_each_site(
 
 
 __all__ = [
+    "LARGEST_INDEX",
     "cell_thicknesses",
     "compact_matrix",
+    "cubic_matrix",
     "hermite_normal_forms",
     "primitive_cell",
     "random_matrix",

@@ -5,13 +5,16 @@ Every random choice comes from the generator that is passed in.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
 
 from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.core.lattices import (
+    LARGEST_INDEX,
     compact_matrix,
+    cubic_matrix,
     primitive_cell,
     random_matrix,
     supercell,
@@ -107,7 +110,7 @@ def sized_cell(structure: Structure, size: Size, rng: np.random.Generator) -> St
     """Return the supercell that a size asks for.
 
     With ``n_atoms`` the structure is first reduced to its primitive cell, and the whole number of
-    cells that comes nearest is taken, at least one.
+    cells that comes nearest is taken, at least one (of more than 512, one near it).
 
     Raises
     ------
@@ -126,6 +129,8 @@ def sized_cell(structure: Structure, size: Size, rng: np.random.Generator) -> St
     n_cells = _draw_n_cells(unit, size.n_atoms, rng)
     if size.shape == "hnf":
         return supercell(unit, random_matrix(unit.cell, n_cells, rng))
+    if n_cells > LARGEST_INDEX:
+        return supercell(unit, cubic_matrix(unit.cell, n_cells))
     return supercell(unit, compact_matrix(unit.cell, n_cells))
 
 
@@ -171,16 +176,12 @@ def _diagonal_repeats(unit: Structure, n_cells: int) -> IntArray:
     best, best_cost = np.ones(3, dtype=np.int64), np.inf
     if not periodic:
         return best
-    candidates = (
-        np.array(
-            np.meshgrid(*[np.arange(1, n_cells + 1 if k in periodic else 2) for k in range(3)])
-        )
-        .reshape(3, -1)
-        .T
-    )
-    for repeats in candidates[candidates.prod(axis=1) == n_cells]:
+    divisors = [d for d in range(1, n_cells + 1) if n_cells % d == 0]
+    choices = [divisors if k in periodic else [1] for k in range(3)]
+    for b, a, c in product(choices[1], choices[0], choices[2]):
+        repeats = np.array([a, b, c])
         cost = float((repeats * lengths)[periodic].max())
-        if cost < best_cost:
+        if a * b * c == n_cells and cost < best_cost:
             best, best_cost = repeats, cost
     return best
 

@@ -144,6 +144,7 @@ def run_native_training(
     require_elements(given.architecture, trained, source=train_name)
     require_elements(given.architecture, tested, source=test_name)
     repeated = repeated_frames(trained, dict(enumerate(train)), source=train_name)
+    repeated_frames(tested, dict(enumerate(test)), source=test_name)
     missing = sorted(set(given.architecture.elements) - set(reference_energies or ()))
     if reference_energies is not None and missing:
         raise InputError(

@@ -8,27 +8,22 @@ ends in a result, whatever becomes of it.
 import atexit
 import contextlib
 import logging
-import os
 import pickle
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from nepal_flows.engines.worker import ONE_THREAD, run_task
+from nepal_flows.engines.worker import run_task
+from nepal_flows.engines.worker_process import WorkerProcess, death, started_worker
 from nepal_flows.errors import EngineError
 
 logger = logging.getLogger(__name__)
-
-_N_TAIL_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -75,26 +70,6 @@ class TaskResult:
             details = f"\n{self.traceback}" if self.traceback else ""
             raise EngineError(f"A task {self.outcome}: {self.error}{details}")
         return self.value
-
-
-@dataclass(eq=False)
-class _Worker:
-    """One worker process and what it is doing."""
-
-    process: "subprocess.Popen[bytes]"
-    connection: Connection
-    lifeline: int
-    output: IO[bytes]
-    is_ready: bool = False
-    task: int | None = None
-    started: float = 0.0
-    time_limit_s: float | None = None
-
-    @property
-    def deadline(self) -> float:
-        if self.time_limit_s is None or not self.is_ready:
-            return float("inf")
-        return self.started + self.time_limit_s
 
 
 @dataclass
@@ -158,7 +133,7 @@ class WorkerPool:
         self.n_workers = n_workers
         self.preload = tuple(preload)
         self.environment = dict(environment or {})
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._busy = threading.Lock()
 
     def map(
@@ -234,7 +209,7 @@ class WorkerPool:
                 self._retire(worker)
             self._busy.release()
 
-    def _occupied(self) -> list[_Worker]:
+    def _occupied(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers if worker.task is not None]
 
     def _hand_out(self, queue: _Queue) -> None:
@@ -264,7 +239,7 @@ class WorkerPool:
             if time.perf_counter() >= worker.deadline:
                 yield self._killed(worker)
 
-    def _received(self, worker: _Worker) -> Iterator[TaskResult]:
+    def _received(self, worker: WorkerProcess) -> Iterator[TaskResult]:
         try:
             message = worker.connection.recv_bytes()
             if message == b"ready":
@@ -276,13 +251,13 @@ class WorkerPool:
             yield self._crashed(worker)
             return
         index, worker.task = worker.task, None
-        output = _taken(worker.output)
+        output = worker.taken_output()
         if output:
             logger.debug("A worker wrote: %s", output)
         assert index is not None
         yield TaskResult(index, **answer)
 
-    def _crashed(self, worker: _Worker) -> TaskResult:
+    def _crashed(self, worker: WorkerProcess) -> TaskResult:
         index, elapsed = worker.task, time.perf_counter() - worker.started
         was_ready = worker.is_ready
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -297,13 +272,13 @@ class WorkerPool:
         return TaskResult(
             index,
             "crashed",
-            error=_death(code),
+            error=death(code),
             traceback=output or None,
             wall_s=elapsed,
             cpu_s=elapsed,
         )
 
-    def _killed(self, worker: _Worker) -> TaskResult:
+    def _killed(self, worker: WorkerProcess) -> TaskResult:
         index, limit = worker.task, worker.time_limit_s
         elapsed = time.perf_counter() - worker.started
         output = self._retire(worker)
@@ -317,67 +292,15 @@ class WorkerPool:
             cpu_s=elapsed,
         )
 
-    def _start(self) -> _Worker:
-        ours, theirs = socket.socketpair()
-        lifeline_end, lifeline = os.pipe()
-        output = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed when the worker retires
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; "
-            "from nepal_flows.engines.worker import main; "
-            f"main({theirs.fileno()}, {lifeline_end}, {list(self.preload)!r})"
-        )
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=os.environ | ONE_THREAD | self.environment,
-                pass_fds=(theirs.fileno(), lifeline_end),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise EngineError(f"A worker process cannot be started: {error}.") from error
-        finally:
-            theirs.close()
-            os.close(lifeline_end)
-        worker = _Worker(process, Connection(ours.detach()), lifeline, output)
+    def _start(self) -> WorkerProcess:
+        worker = started_worker(self.preload, self.environment)
         self._workers.append(worker)
         return worker
 
-    def _retire(self, worker: _Worker) -> str:
+    def _retire(self, worker: WorkerProcess) -> str:
         """Kill a worker with all it started; return the last lines it wrote."""
         self._workers.remove(worker)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.process.wait()
-        worker.connection.close()
-        os.close(worker.lifeline)
-        output = _taken(worker.output)
-        worker.output.close()
-        return output
-
-
-def _taken(output: IO[bytes]) -> str:
-    """Return the last lines of a worker's output file, and empty it."""
-    size = output.seek(0, os.SEEK_END)
-    if not size:
-        return ""
-    output.seek(max(0, size - 8192))
-    text = output.read().decode(errors="replace")
-    output.seek(0)
-    output.truncate()
-    return "\n".join(text.splitlines()[-_N_TAIL_LINES:])
-
-
-def _death(code: int | None) -> str:
-    if code is None:
-        return "Its process closed its connection."
-    if code >= 0:
-        return f"Its process ended by itself with exit code {code}."
-    name = signal.Signals(-code).name
-    hint = " That is what happens when memory runs out." if name == "SIGKILL" else ""
-    return f"Its process was killed by {name}.{hint}"
+        return worker.end()
 
 
 _shared: WorkerPool | None = None

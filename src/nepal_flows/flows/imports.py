@@ -161,7 +161,9 @@ def _require_elements(
 def _cross_check(
     loaded: LoadedCampaign, labeler: Any, frames: Sequence[LabelledStructure], n_checked: int
 ) -> None:
-    chosen = np.unique(np.linspace(0, len(frames) - 1, max(0, n_checked)).astype(int))
+    chosen = np.unique(
+        np.linspace(0, len(frames) - 1, max(0, min(n_checked, len(frames)))).astype(int)
+    )
     if n_checked < 1:
         return
     outcomes = label_structures(

@@ -1,5 +1,6 @@
 """A campaign on this machine: register it, run it from where it stands, survive being stopped."""
 
+import contextlib
 import logging
 import warnings
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from nepal_flows.campaign import Campaign
 from nepal_flows.campaign.read import LoadedCampaign, load_campaign
 from nepal_flows.engines.pool import close_shared_pool
 from nepal_flows.engines.warmup import compile_kernels_once
-from nepal_flows.errors import CampaignError, EngineError, TrainingError
+from nepal_flows.errors import CampaignError, EngineError, RecordError, TrainingError
 from nepal_flows.flows.campaign import CampaignMaker
 from nepal_flows.flows.imports import imported_model_key
 from nepal_flows.flows.registration import register_campaign
@@ -23,6 +24,7 @@ from nepal_flows.jobs.stage import starting_structures
 from nepal_flows.records import (
     CampaignLock,
     Records,
+    damaged_blobs,
     job_store_from_settings,
     label_key,
 )
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from jobflow.core.store import JobStore
 
 logger = logging.getLogger(__name__)
+
+STOPPED = "It was stopped on request; everything that had finished is kept."
+"""Why a campaign is marked stopped."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def run_campaign(
     approve
         Whether the selection that waits (``pause_before_label``) may be labelled.
     retry_failed
-        Whether quarantined labels are tried again.
+        Whether quarantined labels, and those whose bytes were damaged, are made again.
 
     Raises
     ------
@@ -99,6 +104,8 @@ def run_campaign(
         If another process runs it.
     EngineError, TrainingError
         If labels, exploration or training failed as a whole; the campaign is marked failed.
+    KeyboardInterrupt
+        When a person ends it; the campaign is marked stopped.
     """
     from jobflow import run_locally  # noqa: PLC0415 - half a second
 
@@ -110,7 +117,7 @@ def run_campaign(
         records = Records(job_store)
         document = register_campaign(records, loaded)
         if retry_failed:
-            remove_quarantined(records, document.key, loaded.campaign)
+            remove_failed(records, document.key, loaded.campaign)
         if approve:
             approve_waiting(records, document.key)
         try:
@@ -122,6 +129,9 @@ def run_campaign(
                 run_locally(
                     flow, store=job_store, log=False, root_dir=folder, raise_immediately=True
                 )
+        except KeyboardInterrupt:
+            _mark_stopped(records, document.key)
+            raise
         except (EngineError, TrainingError) as error:
             failed = {"end_state": "failed", "end_reasons": [str(error)]}
             records.replace(records.load(CampaignDoc, document.key).model_copy(update=failed))
@@ -131,6 +141,15 @@ def run_campaign(
         document = records.load(CampaignDoc, document.key)
         waiting = None if document.end_state else waiting_selection(records, document.key)
         return CampaignRun(document, records, folder, waiting)
+
+
+def _mark_stopped(records: Records, campaign_id: str) -> None:
+    """Record that a person ended the run, unless the campaign had ended already."""
+    with contextlib.suppress(RecordError):  # it counts as interrupted then
+        document = records.load(CampaignDoc, campaign_id)
+        if document.end_state is None:
+            stopped = {"end_state": "stopped", "end_reasons": [STOPPED]}
+            records.replace(document.model_copy(update=stopped))
 
 
 def campaign_flow(
@@ -253,15 +272,18 @@ def with_validation_seed(loaded: LoadedCampaign, seed: int | None) -> LoadedCamp
     return LoadedCampaign(loaded.path, campaign, loaded.structures)
 
 
-def remove_quarantined(records: Records, campaign_id: str, campaign: Campaign) -> int:
-    """Remove a campaign's quarantined labels, so that they are tried again; return how many.
+def remove_failed(records: Records, campaign_id: str, campaign: Campaign) -> int:
+    """Remove a campaign's quarantined and damaged labels, to be made again; return how many.
 
     Also those that another campaign, or ``nepal label``, had asked for first.
     """
-    quarantined = campaign_dataset(records, campaign_id, campaign).quarantined
-    for entry in quarantined:
-        records.remove(LabelDoc, entry.label.key)
-    return len(quarantined)
+    dataset = campaign_dataset(records, campaign_id, campaign)
+    done = [entry.label for entry in (*dataset.train, *dataset.holdout)]
+    failed = [entry.label.key for entry in dataset.quarantined]
+    failed += [item.document.key for item in damaged_blobs(records.blobs, done)]
+    for key in failed:
+        records.remove(LabelDoc, key)
+    return len(failed)
 
 
 def waiting_selection(records: Records, campaign_id: str) -> str | None:
@@ -301,7 +323,7 @@ __all__ = [
     "campaign_flow",
     "last_iteration",
     "remaining_flow",
-    "remove_quarantined",
+    "remove_failed",
     "run_campaign",
     "waiting_selection",
     "with_validation_seed",

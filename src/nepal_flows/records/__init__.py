@@ -3,6 +3,7 @@
 from nepal_flows.records.blob_directory import BlobDirectory
 from nepal_flows.records.blobs import Blobs
 from nepal_flows.records.chosen import ChosenLabel, chosen_labels
+from nepal_flows.records.integrity import damaged_blobs, require_intact
 from nepal_flows.records.keys import (
     dataset_key,
     derived_key,
@@ -27,6 +28,7 @@ __all__ = [
     "Records",
     "SqliteStore",
     "chosen_labels",
+    "damaged_blobs",
     "dataset_key",
     "derived_key",
     "derived_seed",
@@ -37,6 +39,7 @@ __all__ = [
     "made_once",
     "make_missing",
     "model_key",
+    "require_intact",
     "settings_key",
     "structure_key",
 ]

@@ -72,7 +72,7 @@ class BlobDirectory(Store):
             If the disk is full or the directory cannot be written.
         """
         sha256 = hashlib.sha256(content).hexdigest()
-        target = self._file(sha256)
+        target = self.file(sha256)
         with self._translating():
             if target.exists() and target.read_bytes() == content:
                 return sha256
@@ -102,12 +102,16 @@ class BlobDirectory(Store):
         """
         with self._translating():
             try:
-                return self._file(sha256).read_bytes()
+                return self.file(sha256).read_bytes()
             except FileNotFoundError as error:
                 raise BlobError(
-                    f"Blob {sha256} is not in {self.path}. Restore it from a copy of the campaign, "
-                    "or remove the document that names it to have it made again."
+                    f"The blob {self.file(sha256)} is missing. Copy it back from a backup; `nepal "
+                    "report` says what it holds."
                 ) from error
+
+    def file(self, sha256: str) -> Path:
+        """Return the file that holds, or would hold, the bytes of a hash."""
+        return Path(self.path) / sha256[:2] / sha256
 
     def query(
         self,
@@ -153,7 +157,7 @@ class BlobDirectory(Store):
         """Remove blobs by ``blob_uuid``; other criteria match nothing."""
         with self._translating():
             for sha256 in self._names(criteria):
-                self._file(sha256).unlink(missing_ok=True)
+                self.file(sha256).unlink(missing_ok=True)
 
     def ensure_index(self, key: str, unique: bool = False) -> bool:  # noqa: ARG002
         """Return whether look-ups by this field are quick."""
@@ -184,9 +188,6 @@ class BlobDirectory(Store):
     def _scratch(self) -> Path:
         return Path(self.path) / "incoming"
 
-    def _file(self, sha256: str) -> Path:
-        return Path(self.path) / sha256[:2] / sha256
-
     def _names(self, criteria: Mapping[str, Any] | None) -> list[str]:
         if not criteria:
             return [file.name for file in Path(self.path).glob("??/*")]
@@ -194,7 +195,7 @@ class BlobDirectory(Store):
             return []
         wanted = criteria["blob_uuid"]
         names = wanted["$in"] if isinstance(wanted, Mapping) else [wanted]
-        return [name for name in dict.fromkeys(names) if self._file(name).exists()]
+        return [name for name in dict.fromkeys(names) if self.file(name).exists()]
 
     @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:

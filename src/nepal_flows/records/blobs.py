@@ -57,10 +57,17 @@ class Blobs:
         content = self._content(sha256)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise BlobError(
-                f"Blob {sha256} in {self.store.name} does not match its hash: it was damaged. "
-                "Restore it from a copy, or remove the document that names it to have it made anew."
+                f"The blob {self.place(sha256)} does not match its hash: it was damaged. "
+                "Copy it back from a backup; `nepal report` says what it holds."
             )
         return content
+
+    def place(self, reference: BlobRef | str) -> str:
+        """Return where the bytes are kept, for messages: a file, or a name in a store."""
+        sha256 = reference if isinstance(reference, str) else reference.sha256
+        if isinstance(self.store, BlobDirectory):
+            return str(self.store.file(sha256))
+        return f"{sha256} in {self.store.name}"
 
     def has(self, reference: BlobRef | str) -> bool:
         """Return whether the bytes are there."""
@@ -81,8 +88,8 @@ class Blobs:
             document = self.store.query_one({"blob_uuid": sha256})
         if document is None:
             raise BlobError(
-                f"Blob {sha256} is not in {self.store.name}. Remove the document that names it to "
-                "have it made again."
+                f"The blob {self.place(sha256)} is missing. Copy it back from a backup; `nepal "
+                "report` says what it holds."
             )
         return base64.b64decode(document["data"])
 

@@ -5,7 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from maggma.core import StoreError
-from pymongo.errors import DocumentTooLarge, DuplicateKeyError, PyMongoError
+from pymongo.errors import (
+    DocumentTooLarge,
+    DuplicateKeyError,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
 
 from nepal_flows.errors import RecordError, StoreUnavailableError
 
@@ -20,6 +25,13 @@ def translated_errors(store: Any) -> Iterator[None]:
     except DocumentTooLarge as error:
         raise RecordError(
             f"A document is too large for {store.name}: {error}. Arrays belong in a blob."
+        ) from error
+    except ServerSelectionTimeoutError as error:
+        what = str(error).split(", Timeout:")[0].split(" (configured timeouts:")[0]
+        raise StoreUnavailableError(
+            f"The server of the store {store.name} does not answer: {what}. Check host and port in "
+            "jobflow.yaml and that the server runs, then run the same command again: it continues. "
+            "NEPAL_STORE=embedded does without a server."
         ) from error
     except (PyMongoError, StoreError) as error:
         raise StoreUnavailableError(

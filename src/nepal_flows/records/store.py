@@ -1,7 +1,7 @@
 """Where documents and bytes are kept: beside the campaign, or where jobflow.yaml says."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nepal_flows.errors import SettingsError
 from nepal_flows.records.blob_directory import BlobDirectory
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 STORE_FILE = "store.sqlite"
 BLOB_DIRECTORY = "blobs"
+
+SERVER_TIMEOUT_MS = 5000
+"""Time after which a silent server is given up, unless jobflow.yaml says otherwise."""
 
 
 def embedded_job_store(directory: str | Path) -> "JobStore":
@@ -81,9 +84,19 @@ def job_store_from_settings(directory: str | Path, *, kind: str = "auto") -> "Jo
             f"jobflow.yaml cannot be used: {error}. Compare fireworker_configs/jobflow.yaml."
         ) from error
     job_store = SETTINGS.JOB_STORE
+    _give_up_soon(job_store)
     Records(job_store).ensure_indexes()
     job_store.connect()
     return job_store
+
+
+def _give_up_soon(job_store: "JobStore") -> None:
+    """Let stores on a server fail within seconds where it does not answer; jobflow.yaml wins."""
+    whole: Any = job_store
+    for store in (whole.docs_store, *whole.additional_stores.values()):
+        given = getattr(store, "mongoclient_kwargs", None)
+        if given is not None:
+            store.mongoclient_kwargs = {"serverSelectionTimeoutMS": SERVER_TIMEOUT_MS, **given}
 
 
 __all__ = ["embedded_job_store", "has_jobflow_configuration", "job_store_from_settings"]

@@ -1,9 +1,9 @@
 """The export bundle: a campaign's data and model in files that GPUMD and its tools open.
 
 One folder: ``train.xyz`` and ``test.xyz`` (what the model has not seen) with NEP's names,
-``nep.txt``, ``nep.in``, ``active_set.asi``, the parity tables that ``nep`` would write, and a data
-card. NEP's energies are relative to per-element references, so the ``energy`` of both data files
-is too, and ``label_energy`` holds what the labeler gave.
+``nep.txt``, ``nep.in``, ``active_set.asi`` with its master ``.npz``, the parity tables that ``nep``
+would write, and a data card. NEP's energies are relative to per-element references, so the
+``energy`` of both data files is too, and ``label_energy`` holds what the labeler gave.
 """
 
 import json
@@ -14,8 +14,8 @@ from typing import Any
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training import reference_energy
 from nepal_flows.core.structure import LabelledStructure
-from nepal_flows.errors import RecordError
-from nepal_flows.io.asi import unpack_active_set, write_asi
+from nepal_flows.errors import CampaignError
+from nepal_flows.io.asi import unpack_active_set, write_active_set
 from nepal_flows.io.extxyz import InfoValue, write_extxyz
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.io.nep_outputs import write_parity_tables
@@ -68,13 +68,13 @@ def write_bundle(records: Records, campaign_id: str, directory: str | Path) -> B
 
     Raises
     ------
-    RecordError
-        If the campaign has no model yet.
+    CampaignError
+        If the campaign has no model yet; nothing is written.
     """
     folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
     campaign = records.load(CampaignDoc, campaign_id)
     training, grader = _delivered(records, campaign)
+    folder.mkdir(parents=True, exist_ok=True)
     references = training.reference_energies_eV
     text = records.blobs.get(training.model).decode()
     model = read_nep_txt(text)
@@ -82,7 +82,9 @@ def write_bundle(records: Records, campaign_id: str, directory: str | Path) -> B
     (folder / "nep.in").write_bytes(records.blobs.get(training.nep_in))
     (folder / "loss.out").write_bytes(records.blobs.get(training.history))
     (folder / "reference_energies.json").write_text(json.dumps(references, indent=1) + "\n")
-    write_asi(unpack_active_set(records.blobs.get(grader.active_set)), folder / "active_set.asi")
+    write_active_set(
+        unpack_active_set(records.blobs.get(grader.active_set)), folder / "active_set.asi"
+    )
     chosen = chosen_labels(records, campaign_id, str(campaign.fixed["labels"]))
     labels = [(item.label, item.frame.role) for item in chosen if item.label.status == "done"]
     trained = {
@@ -127,9 +129,9 @@ def _delivered(records: Records, campaign: CampaignDoc) -> tuple[TrainingDoc, Ac
     criteria = {"campaign_id": campaign.key}
     last = next(records.query(IterationDoc, criteria, sort={"iteration": -1}, limit=1), None)
     if last is None:
-        raise RecordError(
-            f"The campaign `{campaign.name}` has no model yet. Run it until its first iteration "
-            "is done."
+        raise CampaignError(
+            f"The campaign `{campaign.name}` has no model yet: its first iteration has not ended. "
+            "Go on with `nepal run`, then export."
         )
     return records.load(TrainingDoc, last.model_key), records.load(
         ActiveSetDoc, last.active_set_key

@@ -12,6 +12,7 @@ from nepal_flows.schemas import (
     CampaignDoc,
     Certificate,
     Cost,
+    Document,
     ExplorationDoc,
     IterationDoc,
     LabelDoc,
@@ -139,6 +140,20 @@ class ReportData:
     is_running: bool | None = None
     is_waiting: bool = False
     missing: tuple[str, ...] = ()
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """All documents it is made of."""
+        groups = (
+            self.iterations,
+            self.models,
+            self.active_sets,
+            self.explorations,
+            self.selections,
+            self.labels,
+            self.validations,
+        )
+        return (self.campaign, *(document for group in groups for document in group))
 
     @property
     def last(self) -> IterationDoc | None:

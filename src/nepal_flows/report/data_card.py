@@ -48,12 +48,19 @@ def data_card(
         f"| labels | {len(labels)} by {_counted(label.labeler for label in labels)} |",
         f"| code that labelled | {_counted(label.labeler_version or '?' for label in labels)} |",
         f"| atoms labelled | {sum(label.n_atoms for label in labels)} |",
-        f"| training errors | {_errors(training.training_errors)} |",
+        f"| training errors (RMSE) | {_errors(training.training_errors)} |",
     ]
     if iterations and iterations[-1].holdout_errors is not None:
         errors = _errors(iterations[-1].holdout_errors)
-        lines.append(f"| hold-out errors, model of the last round | {errors} |")
-    lines += ["", "## Why it ended", ""]
+        lines.append(f"| hold-out errors (RMSE), model of the last round | {errors} |")
+    lines += [
+        "",
+        "Energies are compared after their mean offset is taken off, forces over components, "
+        "virials over the six independent components per atom.",
+        "",
+        "## Why it ended",
+        "",
+    ]
     lines += [f"- {reason}" for reason in campaign.end_reasons] or ["- It has not ended."]
     lines += ["", "## Coverage", ""]
     lines += [
@@ -69,7 +76,9 @@ def data_card(
         "references below, as `nep.txt` predicts it; `label_energy` is the labeler's. Units eV, "
         "Å, eV/Å; `virial` in eV, positive when compressed.",
         "- `nep.txt`, `nep.in`: the model, and the settings that describe it.",
-        "- `active_set.asi`: for `compute_extrapolation` of GPUMD, valid for this nep.txt alone.",
+        "- `active_set.asi`: for `compute_extrapolation` of GPUMD, valid for this nep.txt alone; "
+        "`active_set.npz` is the same with its rows and the hash of its model, which `nepal grade` "
+        "checks. Keep the two together.",
         "- `energy_*.out`, `force_*.out`, `virial_*.out`, `stress_*.out`, `loss.out`: as `nep` "
         "writes them.",
         "- `reference_energies.json`: eV per atom: "

@@ -80,7 +80,9 @@ class Errors(Part):
     energy_rmse_meV_per_atom: float | None = Field(None, description="After the mean offset.")
     force_rmse_meV_per_A: float | None = Field(None, description="Over components.")
     force_max_meV_per_A: float | None = Field(None, description="Largest norm of an atom's error.")
-    virial_rmse_meV_per_atom: float | None = Field(None, description="Over components.")
+    virial_rmse_meV_per_atom: float | None = Field(
+        None, description="Over the six independent components."
+    )
     reference_force_rms_meV_per_A: float | None = Field(None, description="Size of the forces.")
 
 

@@ -89,6 +89,7 @@ def test_nonsense_is_an_error(edited, wrong, place, message):
         (("n_atoms: 32", "n_atoms: 2"), "ramp", "thinner than the radial cutoff"),
         (("time_step_fs: 2.5", "time_step_fs: 6"), "time_step_fs", "advised"),
         (("steps: 3000", "steps: 3000, pressure_GPa: -8"), "ramp", "tension"),
+        (("steps: 3000", "steps: 1000000000"), "exploration.conditions", "days on 2 workers"),
         (
             ("name: quick", "name: quick\nbudget: {core_hours: 0.0001}"),
             "budget.core_hours",
@@ -100,6 +101,26 @@ def test_doubt_is_a_warning(edited, wrong, place, message):
     plan = planned(edited(wrong))
     assert plan.errors == ()
     assert any(place in p.place and message in p.message for p in plan.problems)
+
+
+def test_cells_of_many_thousand_atoms_are_planned(edited):
+    plan = planned(edited(("n_atoms: 32", "n_atoms: 2048")))
+    (condition,) = plan.conditions
+    assert condition.n_atoms == pytest.approx(2048, rel=0.02)
+    assert condition.n_atoms_confirmation == pytest.approx(3 * 2048, rel=0.05)
+    assert plan.errors == ()
+
+
+def test_cutoffs_below_those_of_the_pseudopotentials_are_a_doubt(edited, folder):
+    header = '<PP_HEADER pseudo_type="PAW" wfc_cutoff="47.0" rho_cutoff="0"/>'
+    (folder / "Cu.UPF").write_text(header)
+    labels = f"code: espresso, pseudo_dir: {folder}, pseudopotentials: {{Cu: Cu.UPF}}"
+    kpoints = "ecutwfc_Ry: 30, kpoints: {mode: spacing, spacing_per_A: 0.3}"
+    plan = planned(edited(("code: ase, calculator: emt", f"{labels}, {kpoints}")))
+    messages = [problem.message for problem in plan.problems if problem.place == "labels"]
+    assert len(messages) == 2
+    assert "suggests at least 47 Ry" in messages[0]
+    assert "needs about 240 Ry" in messages[1]
 
 
 def test_element_that_is_never_explored_is_an_error(edited):

@@ -3,6 +3,7 @@
 import pytest
 
 from nepal_flows.campaign import Campaign, load_campaign, read_campaign
+from nepal_flows.campaign.read import campaign_directory
 from nepal_flows.errors import CampaignError
 
 
@@ -89,6 +90,41 @@ def test_wrong_value_is_refused_with_what_was_expected(edited, wrong, expected):
     message = refusal(edited(wrong))
     assert expected in message
     assert "line" in message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        (("n_atoms: 32", "n_atoms: 1000000000"), "or equal to 1000000, but is 1000000000\n"),
+        (("n_atoms: 32", "supercell: [1000, 1000, 1000]"), "asks for 4000000000 atoms"),
+        (("n_atoms: 32", "n_atoms: 999999"), "3 times more in the confirmation"),
+        (("steps: 3000", "steps: 1000000000000"), "or equal to 1000000000"),
+        (("steps: 3000}", "steps: 3000}\n      replicas: 1000000"), "or equal to 100000"),
+        (("cutoff_A: [5.0, 4.0]", "neuron: 1000000"), "or equal to 120"),
+        (("name: quick", "name: quick\ntraining: {batch_atoms: 1000000000}"), "equal to 1000000"),
+        (("name: quick", "name: quick\ntraining: {adam_steps: 1000000000}"), "equal to 10000000"),
+        (("name: quick", "name: quick\nbudget: {labels: 10000000}"), "or equal to 1000000"),
+        (("name: quick", "name: quick\nseeds: {n: 1000000}"), "or equal to 100000"),
+        (("name: quick", "name: quick\nresources: {workers: 10000}"), "or equal to 1024"),
+        (("name: quick", "name: quick\nconfirmation: {size_factor: 1.0e+6}"), "equal to 10000"),
+    ],
+)
+def test_absurd_size_is_refused_at_once(edited, wrong, expected):
+    message = refusal(edited(wrong)) + "\n"
+    assert expected in message
+    assert "line" in message
+    assert "valid tuple" not in message
+
+
+def test_folder_of_a_campaign_asks_for_its_name_alone(tmp_path):
+    path = tmp_path / "campaign.yaml"
+    path.write_text("name: quick\nstructures: [gone.vasp]\nnonsense: 1\n")
+    assert campaign_directory(path) == tmp_path / "quick"
+    path.write_text("name: ../x\n")
+    with pytest.raises(CampaignError, match=r"`name` '\.\./x'; expected letters"):
+        campaign_directory(path)
+    with pytest.raises(CampaignError, match="There is no campaign file"):
+        campaign_directory(tmp_path / "nowhere.yaml")
 
 
 def test_missing_structure_is_refused(edited):

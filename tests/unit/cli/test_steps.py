@@ -112,6 +112,8 @@ def test_predict_adds_reference_energies_when_asked(files, nepal_json, nepal):
     assert shifted["energies_eV"][0] - plain["energies_eV"][0] == pytest.approx(-14.0)
     _, _, err = nepal("predict", "nep.txt", "bare.xyz", "--out", "p.xyz")
     assert "--reference-energies" in err
+    _, _, err = nepal("predict", "nep.txt", "nothing.xyz", "--out", "p.xyz")
+    assert "--reference-energies" not in err
 
 
 def test_threads_do_not_change_predictions(files):

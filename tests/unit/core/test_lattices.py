@@ -8,6 +8,7 @@ from ase.geometry.minkowski_reduction import minkowski_reduce
 from nepal_flows.core.lattices import (
     cell_thicknesses,
     compact_matrix,
+    cubic_matrix,
     hermite_normal_forms,
     primitive_cell,
     random_matrix,
@@ -148,3 +149,15 @@ def test_widest_gap_is_the_vacuum_of_a_slab_and_the_layer_distance_of_a_crystal(
     assert widest_gap(from_atoms(slab)) == pytest.approx(16.0)
     assert widest_gap(from_atoms(moved)) == pytest.approx(16.0)
     assert widest_gap(from_atoms(bulk("Cu", cubic=True, a=3.6) * (2, 3, 4))) == pytest.approx(1.8)
+
+
+@pytest.mark.parametrize("cell", [FCC, np.diag([3.0, 4.0, 7.5]), FCC[[1, 0, 2]]])
+@pytest.mark.parametrize("n_cells", [513, 1000, 27_000, 250_000])
+def test_large_cells_are_nearly_cubic_and_of_nearly_the_size(cell, n_cells) -> None:
+    matrix = cubic_matrix(cell, n_cells)
+    assert abs(np.linalg.det(matrix) - n_cells) < 0.04 * n_cells
+    assert np.linalg.det(matrix) > 0
+    large = matrix @ cell
+    edge = (n_cells * abs(np.linalg.det(cell))) ** (1 / 3)
+    assert np.linalg.norm(large, axis=1) == pytest.approx(edge, rel=0.2)
+    assert cell_thicknesses(large) == pytest.approx(edge, rel=0.25)

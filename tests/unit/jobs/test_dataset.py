@@ -6,7 +6,7 @@ import pytest
 from nepal_flows.campaign.read import load_campaign
 from nepal_flows.core.structure import LabelledStructure
 from nepal_flows.errors import LabelError
-from nepal_flows.flows.local import remove_quarantined
+from nepal_flows.flows.local import remove_failed
 from nepal_flows.flows.registration import register_campaign
 from nepal_flows.io.frames import pack_frames
 from nepal_flows.jobs import LabelMaker
@@ -110,7 +110,7 @@ def test_failed_labels_are_tried_again_whoever_asked_for_them_first(
     frame = labelled(1, campaign_id="another", reason="it did not converge")
     other = labelled(2, campaign_id="another", reason="it did not converge")
     asked(records, campaign_id, "zero", 0, **{frame: "train"})
-    assert remove_quarantined(records, campaign_id, loaded.campaign) == 1
+    assert remove_failed(records, campaign_id, loaded.campaign) == 1
     assert [label.structure_key for label in records.query(LabelDoc)] == [other]
 
 

@@ -35,7 +35,7 @@ def test_same_bytes_are_kept_once(records):
 
 
 def test_missing_blob_is_an_error(records):
-    with pytest.raises(BlobError, match="is not in"):
+    with pytest.raises(BlobError, match="is missing"):
         records.blobs.get("0" * 64)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from maggma.stores import GridFSStore, MongoStore
 
 from nepal_flows.errors import SettingsError
 from nepal_flows.records import SqliteStore, job_store_from_settings
-from nepal_flows.records.store import has_jobflow_configuration
+from nepal_flows.records.store import SERVER_TIMEOUT_MS, _give_up_soon, has_jobflow_configuration
 
 TEMPLATE = Path(__file__).parents[3] / "fireworker_configs" / "jobflow.yaml"
 
@@ -90,3 +91,29 @@ def test_jobflow_yaml_without_our_stores_is_refused_with_the_remedy(home):
 
 def test_jobflow_yaml_with_an_error_is_refused(home):
     assert "jobflow.yaml cannot be used" in ask(home, "JOB_STORE: {docs_store: {type: NoStore}}\n")
+
+
+def test_server_that_does_not_answer_is_given_up_within_seconds(home, monkeypatch):
+    spec = yaml.safe_load(TEMPLATE.read_text())["JOB_STORE"]
+    for store in (spec["docs_store"], *spec["additional_stores"].values()):
+        store["port"] = 9  # discard: nobody listens
+    (home / ".jobflow.yaml").write_text(yaml.safe_dump({"JOB_STORE": spec}))
+    began = time.monotonic()
+    command = [sys.executable, "-W", "ignore", "-c", ASK_SERVER, str(home / "campaign")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "does not answer" in done.stdout, done.stderr
+    assert "localhost:9" in done.stdout
+    assert "Topology" not in done.stdout
+    assert time.monotonic() - began < 25.0  # imports included; it was more than 30
+
+
+ASK_SERVER = ASK.replace("SettingsError", "StoreUnavailableError")
+
+
+def test_timeout_of_jobflow_yaml_wins(home):
+    patient = MongoStore("a", "b", mongoclient_kwargs={"serverSelectionTimeoutMS": 60000})
+    store = JobStore(patient, additional_stores={"records": MongoStore("a", "c")})
+    _give_up_soon(store)
+    assert patient.mongoclient_kwargs["serverSelectionTimeoutMS"] == 60000
+    quick = store.additional_stores["records"]
+    assert quick.mongoclient_kwargs["serverSelectionTimeoutMS"] == SERVER_TIMEOUT_MS
