@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nepal_flows.core.simd import WIDTH, empty_vectors, load_from, outer, store
+from nepal_flows.core.simd import outer
+from nepal_flows.core.simd_memory import WIDTH, empty_vectors, load_eight, store_eight
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import StructureError
 from nepal_flows.typing import AnyArray, FloatArray, IntArray
@@ -162,7 +163,6 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
     found = np.empty(capacity, np.int32)
     places = np.empty(capacity, np.int32)
     squares = empty_vectors(n_atoms // WIDTH + 2)
-    flat_squares = squares.reshape(squares.size)
     n_found = np.int64(0)
     limit = cutoff * cutoff
     xs, ys, zs = xyz[0], xyz[1], xyz[2]
@@ -217,12 +217,12 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
                         continue
                     for block in range((end - begin + WIDTH - 1) // WIDTH):
                         q = begin + block * WIDTH
-                        dx = (load_from(xs, q) - x) + tx
-                        dy = (load_from(ys, q) - y) + ty
-                        dz = (load_from(zs, q) - z) + tz
-                        store(dx * dx + dy * dy + dz * dz, squares, block)
+                        dx = (load_eight(xs, q) - x) + tx
+                        dy = (load_eight(ys, q) - y) + ty
+                        dz = (load_eight(zs, q) - z) + tz
+                        store_eight(squares, WIDTH * block, dx * dx + dy * dy + dz * dz)
                     if s0 == 0 and s1 == 0 and s2 == 0 and begin <= k < end:
-                        flat_squares[k - begin] = limit
+                        squares[k - begin] = limit
                     while n_found + (end - begin) > capacity:
                         capacity *= 2
                         found = _grown(found, capacity)
@@ -234,7 +234,7 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
                         place = np.uint64(n_found)
                         found[place] = order[q]
                         places[place] = translation - code[q]
-                        n_found += np.int64(flat_squares[q - np.uint64(begin)] < limit)
+                        n_found += np.int64(squares[q - np.uint64(begin)] < limit)
         counts[i] = n_found - starts[i]
     offsets, indices, shift_index, shifts = _in_atom_order(starts, counts, found, places, low, size)
     if longest != 2:

@@ -8,9 +8,7 @@ fused multiply-add, where the processor has that. So what is fused follows from 
 Left to the optimiser it would be decided anew in every copy of a function, and equal calls would
 differ in their last digits.
 
-The functions here take eight doubles, in contiguous arrays whose last axis has length 8:
-``load(array, i, j)`` is ``array[i, j, :]``, without a bounds check. Lane by lane they take vectors
-of any kind, which :mod:`nepal_flows.core.nep.training.lanes` has for flat arrays.
+:mod:`nepal_flows.core.simd_memory` brings vectors from memory and back.
 """
 
 import functools
@@ -19,7 +17,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -27,10 +24,6 @@ from numba.core.typeconv.castgraph import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
-WIDTH = 8
-"""Doubles in a vector of this module."""
-
-_ALIGNMENT = 64
 _INT32 = ir.IntType(32)
 _INT64 = ir.IntType(64)
 _COMPILED_ONLY: dict[str, Any] = {
@@ -100,9 +93,6 @@ class _ProductModel(models.StructModel):
 
     def __init__(self, manager: Any, kind: Product) -> None:
         super().__init__(manager, kind, [("left", kind.vector), ("right", kind.vector)])
-
-
-_DOUBLES = Vector(types.float64, WIDTH)
 
 
 def vector_type(*kinds: Any) -> Any:
@@ -239,10 +229,9 @@ def _lane_by_lane(lower: Callable[..., Any]) -> Any:
 
 
 @_lane_by_lane
-def below(builder: Any, left: Any, right: Any, value: Any) -> Any:
-    """Return the value in lanes where left < right, and 0 in the others."""
-    nothing = ir.Constant(value.type, None)
-    return builder.select(builder.fcmp_ordered("<", left, right), value, nothing)
+def below(builder: Any, left: Any, right: Any, value: Any, otherwise: Any) -> Any:
+    """Return the value in lanes where left < right, and the other one elsewhere."""
+    return builder.select(builder.fcmp_ordered("<", left, right), value, otherwise)
 
 
 @_lane_by_lane
@@ -281,137 +270,67 @@ def power_of_two(builder: Any, exponent: Any) -> Any:
     return builder.bitcast(builder.shl(bits, places), exponent.type)
 
 
+def _over_lanes(lower: Callable[..., Any]) -> Any:
+    """Make a function that combines the halves of a vector, their halves, and so on."""
+
+    def typed(typingctx: Any, value: Any) -> Any:
+        kind = vector_type(value)
+
+        def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            (lanes,) = _vectors(context, builder, sig, args)
+            while lanes.type.count > 1:
+                lanes = lower(builder, *halves(builder, lanes))
+            return builder.extract_element(lanes, _INT32(0))
+
+        return None if kind is None else (signature(kind.dtype, value), code)
+
+    typed.__name__, typed.__doc__ = lower.__name__, lower.__doc__
+    return intrinsic(typed)
+
+
+@_over_lanes
+def total(builder: Any, left: Any, right: Any) -> Any:
+    """Return the sum of the lanes."""
+    return builder.fadd(left, right)
+
+
+@_over_lanes
+def least(builder: Any, left: Any, right: Any) -> Any:
+    """Return the smallest lane."""
+    return builder.select(builder.fcmp_ordered("<", left, right), left, right)
+
+
+@_over_lanes
+def most(builder: Any, left: Any, right: Any) -> Any:
+    """Return the largest lane."""
+    return builder.select(builder.fcmp_ordered(">", left, right), left, right)
+
+
 @compiled
-def total(typingctx: Any, value: Any) -> Any:
-    """Return the sum of the lanes: of the halves of the vector, of their halves, and so on."""
+def vector_of(typingctx: Any, *values: Any) -> Any:
+    """Return the vector of some floats."""
+    kind = Vector(types.float64, len(values))
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        members = cgutils.unpack_tuple(builder, args[0], kind.width)
+        vector = ir.Constant(context.get_value_type(kind), ir.Undefined)
+        for lane, (value, of) in enumerate(zip(members, values, strict=True)):
+            number = context.cast(builder, value, of, kind.dtype)
+            vector = builder.insert_element(vector, number, _INT32(lane))
+        return vector
+
+    return kind(types.StarArgTuple(values)), code
+
+
+@compiled
+def square_of_three(typingctx: Any, value: Any) -> Any:
+    """Return the sum of the squares of the first three lanes."""
     kind = vector_type(value)
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         (lanes,) = _vectors(context, builder, sig, args)
-        while lanes.type.count > 1:
-            lanes = builder.fadd(*halves(builder, lanes))
-        return builder.extract_element(lanes, _INT32(0))
+        squares = builder.fmul(lanes, lanes)
+        x, y, z = (builder.extract_element(squares, _INT32(lane)) for lane in range(3))
+        return builder.fadd(builder.fadd(x, y), z)
 
     return None if kind is None else (kind.dtype(value), code)
-
-
-@compiled
-def splat(typingctx: Any, value: Any) -> Any:
-    """Return a vector with a float in every lane."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return as_vector(context, builder, args[0], sig.args[0], _DOUBLES)
-
-    return (_DOUBLES(value), code) if isinstance(value, types.Float) else None
-
-
-def _row(context: Any, builder: Any, kind: Any, array: Any, indices: Any) -> Any:
-    """Return the address of eight doubles; ``indices`` are pairs of a Numba type and a value."""
-    places = [context.cast(builder, value, of, types.intp) for of, value in indices]
-    places += [_INT64(0)] * (kind.ndim - len(places))
-    view = context.make_array(kind)(context, builder, value=array)
-    item = cgutils.get_item_pointer(context, builder, kind, view, places, wraparound=False)
-    return builder.bitcast(item, context.get_value_type(_DOUBLES).as_pointer())
-
-
-def _unpacked(builder: Any, kinds: Any, members: Any) -> Any:
-    """Return pairs of type and value of a tuple."""
-    return zip(kinds, cgutils.unpack_tuple(builder, members, len(kinds)), strict=True)
-
-
-def _holds_rows(array: Any, indices: Any, n_axes: int = 1) -> bool:
-    """Return whether the array, indexed so, is eight doubles or an array of more axes."""
-    return (
-        isinstance(array, types.Array)
-        and array.dtype == types.float64
-        and array.layout == "C"
-        and array.ndim == len(indices) + n_axes
-        and all(isinstance(index, types.Integer) for index in indices)
-    )
-
-
-@compiled
-def load(typingctx: Any, array: Any, *indices: Any) -> Any:
-    """Return the vector ``array[indices]``."""
-    if not _holds_rows(array, indices):
-        return None
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        places = _unpacked(builder, sig.args[1], args[1])
-        return builder.load(_row(context, builder, sig.args[0], args[0], places), align=8)
-
-    return _DOUBLES(array, types.StarArgTuple(indices)), code
-
-
-@compiled
-def load_from(typingctx: Any, array: Any, start: Any) -> Any:
-    """Return the eight doubles ``array[start:start + 8]`` of a one-dimensional array."""
-    if not _holds_rows(array, (start,), 0):
-        return None
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        places = [(sig.args[1], args[1])]
-        return builder.load(_row(context, builder, sig.args[0], args[0], places), align=8)
-
-    return _DOUBLES(array, start), code
-
-
-@compiled
-def store(typingctx: Any, value: Any, array: Any, *indices: Any) -> Any:
-    """Write a vector, or a float in every lane, to ``array[indices]``."""
-    is_value = isinstance(value, types.Float) or vector_type(value) == _DOUBLES
-    if not (is_value and _holds_rows(array, indices)):
-        return None
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes = as_vector(context, builder, args[0], sig.args[0], _DOUBLES)
-        places = _unpacked(builder, sig.args[2], args[2])
-        builder.store(lanes, _row(context, builder, sig.args[1], args[1], places), align=8)
-        return context.get_dummy_value()
-
-    return types.void(value, array, types.StarArgTuple(indices)), code
-
-
-def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Return the columns of an 8 x 8 block of doubles."""
-    for step in (1, 2, 4):
-        low = [a + (8 if a & step else 0) - (step if a & step else 0) for a in range(WIDTH)]
-        high = [a + (8 if a & step else 0) + (0 if a & step else step) for a in range(WIDTH)]
-        mixed = list(rows)
-        for a in range(WIDTH):
-            if not a & step:
-                mixed[a] = shuffled(builder, rows[a], rows[a + step], low)
-                mixed[a + step] = shuffled(builder, rows[a], rows[a + step], high)
-        rows = mixed
-    return rows
-
-
-@compiled
-def transpose(
-    typingctx: Any, source: Any, row: Any, block: Any, target: Any, first: Any, tile: Any
-) -> Any:
-    """Write ``source[row:row + 8, block]`` transposed to ``target[first:first + 8, tile]``."""
-    if not (_holds_rows(source, (row, block)) and _holds_rows(target, (first, tile))):
-        return None
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def address(array: int, step: int) -> Any:
-            lead = context.cast(builder, args[array + 1], sig.args[array + 1], types.intp)
-            places = [(types.intp, builder.add(lead, _INT64(step)))]
-            places.append((sig.args[array + 2], args[array + 2]))
-            return _row(context, builder, sig.args[array], args[array], places)
-
-        rows = [builder.load(address(0, a), align=8) for a in range(WIDTH)]
-        for a, column in enumerate(_transposed(builder, rows)):
-            builder.store(column, address(3, a), align=8)
-        return context.get_dummy_value()
-
-    return types.void(source, row, block, target, first, tile), code
-
-
-@outer
-def empty_vectors(n):  # type: ignore[no-untyped-def]
-    """Return uninitialised room for n vectors, shape (n, 8), aligned to a cache line."""
-    room = np.empty(n * WIDTH + WIDTH)
-    skip = (_ALIGNMENT - room.ctypes.data % _ALIGNMENT) % _ALIGNMENT // 8
-    return room[skip : skip + n * WIDTH].reshape((n, WIDTH))

@@ -10,16 +10,28 @@ from numba.core.errors import TypingError
 
 from nepal_flows.core.simd import (
     below,
-    empty_vectors,
     larger,
-    load,
+    least,
+    most,
     nearest,
     power_of_two,
     smaller,
-    splat,
+    square_of_three,
     square_root,
-    store,
     total,
+    vector_of,
+)
+from nepal_flows.core.simd_memory import (
+    empty_vectors,
+    gather_fours,
+    keep,
+    load,
+    load_four,
+    shaped,
+    splat,
+    spread_fours,
+    store,
+    store_four,
     transpose,
 )
 
@@ -31,7 +43,7 @@ def _elementwise(a, b, out):  # type: ignore[no-untyped-def]
     store(x - 2.0, out, 1)
     store(3.0 * y, out, 2)
     store(x / y, out, 3)
-    store(below(x, y, 5.0), out, 4)
+    store(below(x, y, 5.0, y), out, 4)
     store(smaller(x, y), out, 5)
     store(larger(x, 0.0), out, 6)
     store(square_root(y), out, 7)
@@ -48,7 +60,7 @@ def test_operations_are_those_of_numpy() -> None:
     found = _elementwise(a, b, out)
     x, y = a[0, 1], b[0]
     expected = [
-        x + y, x - 2, 3 * y, x / y, np.where(x < y, 5.0, 0.0), np.minimum(x, y),
+        x + y, x - 2, 3 * y, x / y, np.where(x < y, 5.0, y), np.minimum(x, y),
         np.maximum(x, 0), np.sqrt(y), np.rint(x), 2.0 ** np.rint(x), np.full(8, 7.0),
         np.full(8, 1.5),
     ]  # fmt: skip
@@ -108,16 +120,59 @@ def test_transpose_turns_blocks() -> None:
 
 
 @numba.njit
+def _moved(fours, lanes, back):  # type: ignore[no-untyped-def]
+    spread_fours(fours, 4, lanes, 1, 2)
+    gather_fours(lanes, 1, 2, back, 8)
+
+
+def test_fours_become_rows_and_rows_fours() -> None:
+    fours = np.random.default_rng(3).normal(size=40)
+    lanes, back = np.zeros((6, 3, 8)), np.zeros(48)
+    _moved(fours, lanes, back)
+    expected = fours[4:36].reshape(8, 4)
+    np.testing.assert_array_equal(lanes[1:5, 2], expected.T)
+    assert not lanes[:, :2].any()
+    assert not lanes[[0, 5]].any()
+    np.testing.assert_array_equal(back[8:40].reshape(8, 4)[:, :3], expected[:, :3])
+    assert not back[8:40].reshape(8, 4)[:, 3].any()
+    assert not back[:8].any()
+    assert not back[40:].any()
+
+
+@numba.njit
+def _of_four(a, out):  # type: ignore[no-untyped-def]
+    four = load_four(a, 3)
+    store_four(out, 1, four - vector_of(1.0, 2.0, 3.0, a[0]))
+    return least(four), most(four), square_of_three(four)
+
+
+def test_fours_are_taken_from_anywhere() -> None:
+    a, out = np.random.default_rng(4).normal(size=9), np.zeros(6)
+    smallest, largest, square = _of_four(a, out)
+    np.testing.assert_array_equal(out[1:5], a[3:7] - [1, 2, 3, a[0]])
+    assert out[[0, 5]].tolist() == [0, 0]
+    assert (smallest, largest) == (a[3:7].min(), a[3:7].max())
+    assert square == pytest.approx((a[3:6] ** 2).sum(), rel=1e-15)
+
+
+@numba.njit
 def _room(n):  # type: ignore[no-untyped-def]
     room = empty_vectors(n)
-    return room, room.ctypes.data
+    part = shaped(room, 8, n - 1, 2, 4)
+    room[:] = np.arange(8 * n)
+    found = np.empty((n - 1, 2, 4))
+    for i in range(n - 1):
+        for j in range(8):
+            found[i, j // 4, j % 4] = part[i, j // 4, j % 4]
+    keep(room)
+    return room.ctypes.data, found
 
 
-def test_room_is_aligned_to_a_cache_line() -> None:
-    for n in (1, 5, 100):
-        room, address = _room(n)
-        assert room.shape == (n, 8)
+def test_room_is_aligned_to_a_cache_line_and_shared_by_its_parts() -> None:
+    for n in (2, 5, 100):
+        address, part = _room(n)
         assert address % 64 == 0
+        np.testing.assert_array_equal(part, np.arange(8, 8 * n).reshape(n - 1, 2, 4))
 
 
 @numba.njit

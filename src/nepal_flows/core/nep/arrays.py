@@ -7,12 +7,16 @@ import numpy as np
 from nepal_flows.core.nep.basis import L_MAX
 from nepal_flows.core.nep.model import NepArchitecture, NepModel
 from nepal_flows.core.nep.zbl import zbl_table
-from nepal_flows.core.simd import WIDTH, empty_vectors, outer, store
+from nepal_flows.core.simd import outer
+from nepal_flows.core.simd_memory import WIDTH, empty_vectors, shaped, store
 from nepal_flows.errors import ModelError
 from nepal_flows.typing import FloatArray
 
-X, Y, Z, INVERSE_R, R, TYPE, INVERSE_RADIAL_CUTOFF, INVERSE_ANGULAR_CUTOFF = range(8)
-"""Rows of ``Scratch.lane``, and columns of the rows it is made from."""
+X, Y, Z, TYPE, R, INVERSE_R = range(6)
+"""Rows of ``Scratch.lane``; the first four are also what is gathered of a neighbour."""
+
+ANGULAR_SQUARE, LARGEST_SQUARE, INVERSE_RADIAL, INVERSE_ANGULAR = range(4)
+"""Columns of ``PotentialArrays.pair_cutoffs``."""
 
 ARGUMENT, CUT_SLOPE, CUT_ARGUMENT_SLOPE = range(3)
 """Rows of ``Scratch.radial``."""
@@ -36,7 +40,8 @@ class PotentialArrays(NamedTuple):
     n_neurons: int
     largest_cutoff: float  # Å
     pair_cutoffs: FloatArray  # (T, T, 4): squares of the angular and larger cutoff; inverses
-    c_radial: FloatArray  # (T, T, n_radial, k): central type, neighbour type
+    c_radial_by_k: FloatArray  # (T, T, k, n_radial / 8, 8): central type, neighbour type
+    c_radial_by_n: FloatArray  # (T, T, n_radial, k / 8, 8)
     c_angular: FloatArray  # (T, T, n_angular, k)
     w0_by_neuron: FloatArray  # (T, D, N / 8, 8)
     w0_by_descriptor: FloatArray  # (T, N rounded up, D / 8, 8)
@@ -64,6 +69,7 @@ def potential_arrays(model: NepModel) -> PotentialArrays:
             "`l_max`, or without the flag."
         )
     w0 = model.w0 * model.q_scaler
+    c_radial = _chebyshev_coefficients(model.c_radial)
     return PotentialArrays(
         n_radial=a.n_max_radial + 1,
         n_angular=a.n_max_angular + 1 if a.l_max else 0,
@@ -74,7 +80,8 @@ def potential_arrays(model: NepModel) -> PotentialArrays:
         n_neurons=a.n_neurons,
         largest_cutoff=a.largest_cutoff,
         pair_cutoffs=_pair_cutoffs(a),
-        c_radial=_chebyshev_coefficients(model.c_radial),
+        c_radial_by_k=_in_tiles(np.swapaxes(c_radial, 2, 3)),
+        c_radial_by_n=_in_tiles(c_radial),
         c_angular=_chebyshev_coefficients(model.c_angular),
         w0_by_neuron=_in_tiles(np.swapaxes(w0, 1, 2)),
         w0_by_descriptor=_in_tiles(np.pad(w0, ((0, 0), (0, -a.n_neurons % WIDTH), (0, 0)))),
@@ -137,15 +144,17 @@ class Scratch(NamedTuple):
     """
 
     neighbour: np.ndarray  # (B * 8,) int32, the neighbour in every lane
-    rows: FloatArray  # (B * 64,): a neighbour's row as it is gathered, later turned into lanes
-    row_blocks: FloatArray  # (B * 8, 1, 8): the same memory
-    lane: FloatArray  # (8, B, 8): unit vector, 1/r, r, type, 1/cutoffs
     first_type: np.ndarray  # (B,) int32, smallest type in the block
     last_type: np.ndarray  # (B,) int32
+    fours: FloatArray  # (B * 32,): vector and type of every neighbour; later its pair force
+    squares: FloatArray  # (B * 8,): its squared distance
+    lane: FloatArray  # (6, B, 8): unit vector, type, r, 1/r
     radial: FloatArray  # (3, B, 8): Chebyshev argument, slope of f_c, f_c dx/dr
     chebyshev: FloatArray  # (2 K, 8): T_k, then k U_(k-1), of one block
     radial_sums: FloatArray  # (T, k, 8): sums of T_k f_c by type of neighbour
-    radial_slopes: FloatArray  # (T, k): dE/d(radial_sums)
+    radial_totals: FloatArray  # (T, k): summed over lanes
+    radial_slopes: FloatArray  # (T, k / 8, 8): dE/d(radial_sums)
+    radial_slopes_flat: FloatArray  # (T, k rounded up): the same memory
     g: FloatArray  # (n, B, 8): angular radial functions
     g_slope: FloatArray  # (n, B, 8)
     g_columns: FloatArray  # (B * 8, n / 8, 8): g transposed, functions in lanes
@@ -157,7 +166,8 @@ class Scratch(NamedTuple):
     s_flat: FloatArray  # (M, n): the same memory
     invariants: FloatArray  # (kinds, n / 8, 8): angular descriptors; later dE/dq
     invariants_flat: FloatArray  # (kinds, n): the same memory
-    q: FloatArray  # (D rounded up,)
+    q: FloatArray  # (D / 8, 8)
+    q_flat: FloatArray  # (D rounded up,): the same memory
     q_slope: FloatArray  # (D / 8, 8): dE/dq
     q_slope_flat: FloatArray  # the same memory
     hidden: FloatArray  # (2, N / 8, 8): tanh, and w1 (1 - tanh^2)
@@ -166,69 +176,93 @@ class Scratch(NamedTuple):
 
 
 @outer
-def _room(n0, n1):  # type: ignore[no-untyped-def]
-    """Return uninitialised room for n0 rows of n1 vectors, shape (n0, n1, 8)."""
-    return empty_vectors(n0 * n1).reshape((n0, n1, WIDTH))
-
-
-@outer
 def new_scratch(arrays, n_neighbours):  # type: ignore[no-untyped-def]
-    """Return working memory for atoms with up to so many neighbours."""
+    """Return working memory for atoms with up to so many neighbours, and what owns it.
+
+    Returns
+    -------
+    tuple
+        Two arrays, to be kept while the third, a :class:`Scratch`, is used.
+    """
     blocks = n_neighbours // WIDTH + 3
-    n_types = arrays.pair_cutoffs.shape[0]
-    k_radial, k_angular = arrays.c_radial.shape[3], arrays.c_angular.shape[3]
-    tiles = (arrays.n_angular + WIDTH - 1) // WIDTH
-    l_max = arrays.l_max
-    components = (l_max * (l_max + 2) + WIDTH - 1) // WIDTH * WIDTH
-    d_tiles = (arrays.n_descriptors + WIDTH - 1) // WIDTH
-    neuron_tiles = arrays.b0.shape[1]
-    g = _room(tiles * WIDTH, blocks)
-    harmonics = _room(components, blocks)
+    places = blocks * WIDTH
+    n_types, k_tiles = arrays.pair_cutoffs.shape[0], arrays.c_radial_by_n.shape[3]
+    k_radial, k_angular = arrays.c_radial_by_k.shape[2], arrays.c_angular.shape[3]
+    k_most = max(k_radial, k_angular)
+    n_angular, l_max = arrays.n_angular, arrays.l_max
+    tiles = (n_angular + WIDTH - 1) // WIDTH
+    n = tiles * WIDTH
+    n_z = (l_max + 1) * (l_max + 1)
+    n_harmonics = l_max * (l_max + 2)
+    components = (n_harmonics + WIDTH - 1) // WIDTH * WIDTH
+    d_tiles, neuron_tiles = arrays.w0_by_descriptor.shape[2], arrays.b0.shape[1]
+    room = empty_vectors(
+        (4 + 1 + 6 + 3 + 2 * n + n + n_z + 2 * l_max + 2 + components + 3) * blocks
+        + 2 * k_most + 2 * n_types * (k_radial + k_tiles)
+        + (components + l_max + 2) * tiles + 2 * d_tiles + 2 * neuron_tiles
+    )  # fmt: skip
+    at = np.int64(0)
+    fours = shaped(room, at, 4 * places)
+    at += 4 * places
+    squares = shaped(room, at, places)
+    at += places
+    lane = shaped(room, at, 6, blocks, WIDTH)
+    at += 6 * places
+    radial = shaped(room, at, 3, blocks, WIDTH)
+    at += 3 * places
+    pair_force = shaped(room, at, 3, blocks, WIDTH)
+    at += 3 * places
+    g = shaped(room, at, n, blocks, WIDTH)
+    at += n * places
+    g_slope = shaped(room, at, n, blocks, WIDTH)
+    at += n * places
+    g_columns = shaped(room, at, places, tiles, WIDTH)
+    at += n * places
+    z = shaped(room, at, n_z, blocks, WIDTH)
+    at += n_z * places
+    xy = shaped(room, at, 2 * l_max + 2, blocks, WIDTH)
+    at += (2 * l_max + 2) * places
+    harmonics = shaped(room, at, components, blocks, WIDTH)
+    harmonics_flat = shaped(room, at, components, places)
+    at += components * places
+    chebyshev = shaped(room, at, 2 * k_most, WIDTH)
+    at += 2 * k_most * WIDTH
+    radial_sums = shaped(room, at, n_types, k_radial, WIDTH)
+    at += n_types * k_radial * WIDTH
+    radial_totals = shaped(room, at, n_types, k_radial)
+    at += n_types * k_radial * WIDTH
+    radial_slopes = shaped(room, at, n_types, k_tiles, WIDTH)
+    radial_slopes_flat = shaped(room, at, n_types, k_tiles * WIDTH)
+    at += n_types * k_tiles * WIDTH
+    s = shaped(room, at, components, tiles, WIDTH)
+    s_flat = shaped(room, at, components, n)
+    at += components * n
+    invariants = shaped(room, at, l_max + 2, tiles, WIDTH)
+    invariants_flat = shaped(room, at, l_max + 2, n)
+    at += (l_max + 2) * n
+    q = shaped(room, at, d_tiles, WIDTH)
+    q_flat = shaped(room, at, d_tiles * WIDTH)
+    at += d_tiles * WIDTH
+    q_slope = shaped(room, at, d_tiles, WIDTH)
+    q_slope_flat = shaped(room, at, d_tiles * WIDTH)
+    at += d_tiles * WIDTH
+    hidden = shaped(room, at, 2, neuron_tiles, WIDTH)
+    hidden_flat = shaped(room, at, 2, neuron_tiles * WIDTH)
     # Padding rows are multiplied, and must be finite; they stay 0.
     for block in range(blocks):
-        for n in range(tiles * WIDTH):
-            store(0.0, g, n, block)
-        for lm in range(components):
+        for row in range(n_angular, n):
+            store(0.0, g, row, block)
+        for lm in range(n_harmonics, components):
             store(0.0, harmonics, lm, block)
-    rows = _room(blocks * WIDTH, 1)
-    for k in range(blocks * WIDTH):
-        rows[k, 0, INVERSE_R] = 0.0
-        rows[k, 0, TYPE] = 0.0
-        rows[k, 0, INVERSE_RADIAL_CUTOFF] = arrays.pair_cutoffs[0, 0, 2]
-        rows[k, 0, INVERSE_ANGULAR_CUTOFF] = arrays.pair_cutoffs[0, 0, 3]
-    s = _room(components, tiles)
-    q_slope = empty_vectors(d_tiles)
-    invariants = _room(l_max + 2, tiles)
-    hidden = _room(2, neuron_tiles)
-    return Scratch(
-        np.zeros(blocks * WIDTH, np.int32),
-        rows.reshape(blocks * WIDTH * WIDTH),
-        rows,
-        _room(8, blocks),
-        np.zeros(blocks, np.int32),
-        np.zeros(blocks, np.int32),
-        _room(3, blocks),
-        empty_vectors(2 * max(k_radial, k_angular)),
-        _room(n_types, k_radial),
-        np.empty((n_types, k_radial)),
-        g,
-        _room(tiles * WIDTH, blocks),
-        _room(blocks * WIDTH, tiles),
-        _room((l_max + 1) * (l_max + 1), blocks),
-        _room(2 * l_max + 2, blocks),
-        harmonics,
-        harmonics.reshape((components, blocks * WIDTH)),
-        s,
-        s.reshape((components, tiles * WIDTH)),
-        invariants,
-        invariants.reshape((l_max + 2, tiles * WIDTH)),
-        empty_vectors(d_tiles).reshape(d_tiles * WIDTH),
-        q_slope,
-        q_slope.reshape(d_tiles * WIDTH),
-        hidden,
-        hidden.reshape((2, neuron_tiles * WIDTH)),
-        _room(3, blocks),
-    )
+    integers = np.zeros(places + 2 * blocks, np.int32)
+    scratch = Scratch(
+        shaped(integers, 0, places), shaped(integers, places, blocks),
+        shaped(integers, places + blocks, blocks), fours, squares, lane, radial, chebyshev,
+        radial_sums, radial_totals, radial_slopes, radial_slopes_flat, g, g_slope, g_columns, z,
+        xy, harmonics, harmonics_flat, s, s_flat, invariants, invariants_flat, q, q_flat, q_slope,
+        q_slope_flat, hidden, hidden_flat, pair_force,
+    )  # fmt: skip
+    return room, integers, scratch
 
 
 __all__ = ["PotentialArrays", "Scratch", "new_scratch", "potential_arrays"]

@@ -21,13 +21,8 @@ from nepal_flows.core.nep.basis import (
     Z_SLOPE,
 )
 from nepal_flows.core.nep.forward import only_type
-from nepal_flows.core.simd import (
-    WIDTH,
-    inner,
-    load,
-    splat,
-    store,
-)
+from nepal_flows.core.simd import inner
+from nepal_flows.core.simd_memory import WIDTH, load, splat, store
 
 
 @inner
@@ -73,14 +68,13 @@ def invariants_backward(arrays, scratch, tile):  # type: ignore[no-untyped-def]
 @inner
 def backward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-untyped-def]
     """Write p_ij = dE_i/dr_ij of every neighbour, given dE/dq in ``scratch.q_slope_flat``."""
-    slopes = scratch.radial_slopes
-    n_types, n_k = slopes.shape
-    for t in range(n_types):
-        for k in range(n_k):
-            slopes[t, k] = 0.0
-        for n in range(arrays.n_radial):
-            for k in range(n_k):
-                slopes[t, k] += scratch.q_slope_flat[n] * arrays.c_radial[central, t, n, k]
+    slopes, c = scratch.radial_slopes, arrays.c_radial_by_n
+    for t in range(slopes.shape[0]):
+        for tile in range(slopes.shape[1]):
+            slope = splat(0.0)
+            for n in range(arrays.n_radial):
+                slope = slope + scratch.q_slope_flat[n] * load(c, central, t, n, tile)
+            store(slope, slopes, t, tile)
     n_angular = arrays.n_angular
     if n_near > 0:
         n_kinds = arrays.l_max + int(arrays.has_q_222) + int(arrays.has_q_1111)
@@ -100,8 +94,8 @@ def backward(arrays, scratch, central, n_near, first_far):  # type: ignore[no-un
 @inner
 def pair_forces(arrays, scratch, block, is_near):  # type: ignore[no-untyped-def]
     """Write p_ij of the neighbours in one block."""
-    lane, radial, slopes = scratch.lane, scratch.radial, scratch.radial_slopes
-    n_k = slopes.shape[1]
+    lane, radial, slopes = scratch.lane, scratch.radial, scratch.radial_slopes_flat
+    n_k = arrays.c_radial_by_k.shape[2]
     x = load(radial, ARGUMENT, block)
     kind = load(lane, TYPE, block)
     along = splat(0.0)

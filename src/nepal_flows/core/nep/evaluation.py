@@ -3,12 +3,23 @@
 import numba
 import numpy as np
 
-from nepal_flows.core.nep.arrays import R, X, Y, Z, new_scratch
+from nepal_flows.core.nep.arrays import TYPE, R, X, Y, Z, new_scratch
 from nepal_flows.core.nep.backward import backward
 from nepal_flows.core.nep.forward import angular_forward, gather, radial_forward
 from nepal_flows.core.nep.network import network, network_backward
 from nepal_flows.core.nep.zbl import pair_repulsion
-from nepal_flows.core.simd import WIDTH, inner, load, splat, store, total
+from nepal_flows.core.simd import inner, outer, total
+from nepal_flows.core.simd_memory import (
+    WIDTH,
+    borrowed,
+    gather_fours,
+    keep,
+    load,
+    load_four,
+    splat,
+    store,
+    store_four,
+)
 
 DESCRIPTORS, ENERGIES, FACTORS, FORCES, FUNCTIONAL = 1, 2, 4, 8, 16
 """What :func:`evaluate` writes; add them up. FUNCTIONAL replaces the energy by the functional of
@@ -65,18 +76,14 @@ def evaluate(  # type: ignore[no-untyped-def]
     most = np.int64(0)
     for i in range(first, last):
         most = max(most, offsets[i + 1] - offsets[i])
-    scratch = new_scratch(arrays, most)
+    room, integers, scratch = new_scratch(arrays, most)
+    arrays = borrowed(arrays)
     n_blocks = scratch.lane.shape[1]
-    # Copies with a stride of 4 and one index: addresses are cheap.
-    xyz = np.empty(4 * positions.shape[0])
-    images = np.empty(4 * shifts.shape[0])
-    for c in range(3):
-        for i in range(positions.shape[0]):
-            xyz[4 * i + c] = positions[i, c]
-        for s in range(shifts.shape[0]):
-            images[4 * s + c] = (
-                shifts[s, 0] * cell[0, c] + shifts[s, 1] * cell[1, c] + shifts[s, 2] * cell[2, c]
-            )
+    # Copies in fours: addresses are cheap, and one vector operation serves x, y and z. Empty lanes
+    # pull at an atom too many.
+    n_atoms = len(types)
+    xyz, images = _fours_of(positions, types, cell, shifts)
+    pulls = np.zeros(4 * n_atoms + 4 if wanted & FORCES else 0)
     xx, yy, zz, xy, xz, yz = (
         splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0),
     )  # fmt: skip
@@ -93,13 +100,13 @@ def evaluate(  # type: ignore[no-untyped-def]
             angular_forward(arrays, scratch, central, n_near, with_slopes)
         if wanted & DESCRIPTORS:
             for d in range(n_descriptors):
-                descriptors[i, d] = scratch.q[d]
+                descriptors[i, d] = scratch.q_flat[d]
         if wanted & (ENERGIES | FACTORS | FORCES | FUNCTIONAL) == 0:
             continue
         energy = network(arrays, scratch, central)
         if wanted & FACTORS:
             for d in range(n_descriptors):
-                y[i, d] = scratch.q[d] * arrays.q_scaler[d]
+                y[i, d] = scratch.q_flat[d] * arrays.q_scaler[d]
             for n in range(n_neurons):
                 t[i, n] = scratch.hidden_flat[0, n]
                 v[i, n] = scratch.hidden_flat[1, n]
@@ -110,13 +117,14 @@ def evaluate(  # type: ignore[no-untyped-def]
         if wanted & FORCES:
             backward(arrays, scratch, central, n_near, first_far)
         if has_zbl:
-            energy += repulsion(arrays, scratch, types, central, n_near, wanted & FORCES)
+            energy += repulsion(arrays, scratch, central, n_near, wanted & FORCES)
         if wanted & ENERGIES:
             energies[i] = energy
         if wanted & FORCES == 0:
             continue
         fx, fy, fz = splat(0.0), splat(0.0), splat(0.0)
-        lane, pair_force, neighbour = scratch.lane, scratch.pair_force, scratch.neighbour
+        lane, pair_force = scratch.lane, scratch.pair_force
+        fours, neighbour = scratch.fours, scratch.neighbour
         for count in range(n_near + n_blocks - first_far):
             block = count if count < n_near else count - n_near + first_far
             px, py, pz = (
@@ -131,16 +139,17 @@ def evaluate(  # type: ignore[no-untyped-def]
             )
             xx, yy, zz = xx + rx * px, yy + ry * py, zz + rz * pz
             xy, xz, yz = xy + rx * py, xz + rx * pz, yz + ry * pz
-            for k in range(WIDTH):
-                j = neighbour[block * WIDTH + k]
-                if j >= 0:
-                    forces[j, 0] -= pair_force[0, block, k]
-                    forces[j, 1] -= pair_force[1, block, k]
-                    forces[j, 2] -= pair_force[2, block, k]
+            gather_fours(pair_force, 0, block, fours, 4 * WIDTH * block)
+            for k in range(WIDTH * block, WIDTH * (block + 1)):
+                j = np.uint64(4) * np.uint64(neighbour[k])
+                store_four(pulls, j, load_four(pulls, j) + load_four(fours, 4 * k))
         forces[i, 0] += total(fx)
         forces[i, 1] += total(fy)
         forces[i, 2] += total(fz)
     if wanted & FORCES:
+        for i in range(n_atoms):
+            for c in range(3):
+                forces[i, c] -= pulls[4 * i + c]
         virial[0, 0] -= total(xx)
         virial[1, 1] -= total(yy)
         virial[2, 2] -= total(zz)
@@ -151,18 +160,33 @@ def evaluate(  # type: ignore[no-untyped-def]
         virial[2, 0] -= total(xz)
         virial[1, 2] -= total(yz)
         virial[2, 1] -= total(yz)
+    keep(room)
+    keep(integers)
+
+
+@outer
+def _fours_of(positions, types, cell, shifts):  # type: ignore[no-untyped-def]
+    """Return (x, y, z, type) of every atom and (x, y, z, 0) of every translation, flat."""
+    xyz, images = np.empty(4 * len(types)), np.zeros(4 * len(shifts))
+    for i in range(len(types)):
+        for c in range(3):
+            xyz[4 * i + c] = positions[i, c]
+        xyz[4 * i + 3] = types[i]
+    for s in range(len(shifts)):
+        for c in range(3):
+            images[4 * s + c] = (
+                shifts[s, 0] * cell[0, c] + shifts[s, 1] * cell[1, c] + shifts[s, 2] * cell[2, c]
+            )
+    return xyz, images
 
 
 @inner
-def repulsion(arrays, scratch, types, central, n_near, with_forces):  # type: ignore[no-untyped-def]
+def repulsion(arrays, scratch, central, n_near, with_forces):  # type: ignore[no-untyped-def]
     """Return one atom's share of the repulsion; add its part to the pair forces."""
     energy = 0.0
     for block in range(n_near):
         for k in range(WIDTH):
-            j = scratch.neighbour[block * WIDTH + k]
-            if j < 0:
-                continue
-            parameters = arrays.zbl[central, types[j]]
+            parameters = arrays.zbl[central, np.int64(scratch.lane[TYPE, block, k])]
             r = scratch.lane[R, block, k]
             if r >= parameters[1]:
                 continue
@@ -192,7 +216,7 @@ def functional(arrays, scratch, central, weights):  # type: ignore[no-untyped-de
         begin = n * width
         bracket = -weights[begin + n_descriptors]
         for d in range(n_descriptors):
-            bracket += weights[begin + d] * scratch.q[d] * arrays.q_scaler[d]
+            bracket += weights[begin + d] * scratch.q_flat[d] * arrays.q_scaler[d]
         last = weights[begin + n_descriptors + 1]
         value += v * bracket + t * last
         through_neuron = (1.0 - t * t) * last - 2.0 * t * v * bracket

@@ -12,12 +12,14 @@ import math
 import numpy as np
 
 from nepal_flows.core.nep.arrays import (
+    ANGULAR_SQUARE,
     ARGUMENT,
     CUT_ARGUMENT_SLOPE,
     CUT_SLOPE,
-    INVERSE_ANGULAR_CUTOFF,
+    INVERSE_ANGULAR,
     INVERSE_R,
-    INVERSE_RADIAL_CUTOFF,
+    INVERSE_RADIAL,
+    LARGEST_SQUARE,
     TYPE,
     R,
     X,
@@ -32,105 +34,111 @@ from nepal_flows.core.nep.basis import (
     Z_UP,
 )
 from nepal_flows.core.simd import (
-    WIDTH,
     below,
     inner,
-    load,
+    least,
+    most,
     smaller,
-    splat,
+    square_of_three,
     square_root,
-    store,
     total,
+    vector_of,
+)
+from nepal_flows.core.simd_memory import (
+    WIDTH,
+    load,
+    load_eight,
+    load_four,
+    splat,
+    spread_fours,
+    store,
+    store_four,
     transpose,
 )
 
 
 @inner
 def gather(arrays, scratch, i, types, xyz, images, offsets, indices, shift_index):  # type: ignore[no-untyped-def]
-    """Collect the neighbours of atom i that are inside their cutoffs, one row each.
+    """Collect the neighbours of atom i that are inside their cutoffs, a four each.
+
+    ``xyz`` holds a four (x, y, z, type) of every atom, ``images`` one (x, y, z, 0) of every
+    translation.
 
     Returns
     -------
     tuple of int
         Blocks with angular neighbours (from the front) and first block of the others.
     """
-    rows, neighbour = scratch.rows, scratch.neighbour
+    fours, squares, neighbour = scratch.fours, scratch.squares, scratch.neighbour
     cutoffs = arrays.pair_cutoffs
     n_types = cutoffs.shape[0]
     front = np.uint64(0)
     back = np.uint64(neighbour.shape[0] - 1)
     central = np.uint64(types[i])
-    x, y, z = xyz[4 * i], xyz[4 * i + 1], xyz[4 * i + 2]
-    angular_square, limit_square = cutoffs[central, 0, 0], cutoffs[central, 0, 1]
+    here = vector_of(xyz[4 * i], xyz[4 * i + 1], xyz[4 * i + 2], 0.0)
+    angular_square = cutoffs[central, 0, ANGULAR_SQUARE]
+    largest_square = cutoffs[central, 0, LARGEST_SQUARE]
     for pair in range(np.uint64(offsets[i]), np.uint64(offsets[i + 1])):
         j = np.uint64(indices[pair])
-        a = np.uint64(4) * j
-        s = np.uint64(4) * np.uint64(shift_index[pair])
-        dx = xyz[a] - x + images[s]
-        dy = xyz[a + np.uint64(1)] - y + images[s + np.uint64(1)]
-        dz = xyz[a + np.uint64(2)] - z + images[s + np.uint64(2)]
-        square = dx * dx + dy * dy + dz * dz
-        # Written in any case and kept by moving a cursor: there is no branch to mispredict.
+        image = load_four(images, np.uint64(4) * np.uint64(shift_index[pair]))
+        four = (load_four(xyz, np.uint64(4) * j) - here) + image
+        square = square_of_three(four)
         if n_types > 1:
             t = np.uint64(types[j])
-            angular_square, limit_square = cutoffs[central, t, 0], cutoffs[central, t, 1]
-            near = np.uint64(square < angular_square)
-            place = back + near * (front - back)
-            row = np.uint64(WIDTH) * place
-            rows[row + np.uint64(TYPE)] = t
-            rows[row + np.uint64(INVERSE_RADIAL_CUTOFF)] = cutoffs[central, t, 2]
-            rows[row + np.uint64(INVERSE_ANGULAR_CUTOFF)] = cutoffs[central, t, 3]
-        else:
-            near = np.uint64(square < angular_square)
-            place = back + near * (front - back)
-            row = np.uint64(WIDTH) * place
-        rows[row + np.uint64(X)] = dx
-        rows[row + np.uint64(Y)] = dy
-        rows[row + np.uint64(Z)] = dz
-        rows[row + np.uint64(R)] = square
+            angular_square = cutoffs[central, t, ANGULAR_SQUARE]
+            largest_square = cutoffs[central, t, LARGEST_SQUARE]
+        # Written in any case and kept by moving a cursor: there is no branch to mispredict.
+        near = np.uint64(square < angular_square)
+        place = back + near * (front - back)
+        store_four(fours, np.uint64(4) * place, four)
+        squares[place] = square
         neighbour[place] = j
         front += near
-        back -= np.uint64(square < limit_square) - near
+        back -= np.uint64(square < largest_square) - near
     n_near = np.int64((front + np.uint64(WIDTH - 1)) // np.uint64(WIDTH))
     first_far = np.int64((back + np.uint64(1)) // np.uint64(WIDTH))
-    # Empty lanes are neighbours beyond every cutoff.
+    # Empty lanes are neighbours beyond every cutoff, of the type of the last one.
+    nobody = np.int32(len(types))
     outside = 2.0 * arrays.largest_cutoff
-    for side in range(2):
-        begin, end = np.int64(front), n_near * WIDTH
-        like = begin - 1
-        if side == 1:
-            begin, end = first_far * WIDTH, np.int64(back) + 1
-            like = end
-        for empty in range(begin, end):
-            rows[WIDTH * empty + X] = outside
-            rows[WIDTH * empty + Y] = 0.0
-            rows[WIDTH * empty + Z] = 0.0
-            rows[WIDTH * empty + R] = outside * outside
-            neighbour[empty] = -1
-            for column in (TYPE, INVERSE_RADIAL_CUTOFF, INVERSE_ANGULAR_CUTOFF):
-                rows[WIDTH * empty + column] = rows[WIDTH * like + column]
+    for empty in range(np.int64(front), n_near * WIDTH):
+        store_four(fours, 4 * empty, vector_of(outside, 0.0, 0.0, fours[4 * empty - 1]))
+        squares[empty], neighbour[empty] = outside * outside, nobody
+    for empty in range(np.int64(back), first_far * WIDTH - 1, -1):
+        store_four(fours, 4 * empty, vector_of(outside, 0.0, 0.0, fours[4 * empty + 7]))
+        squares[empty], neighbour[empty] = outside * outside, nobody
     return n_near, first_far
 
 
 @inner
-def fill_block(arrays, scratch, block):  # type: ignore[no-untyped-def]
-    """Turn eight rows into lanes; normalise the vectors; find the range of types."""
+def fill_block(arrays, scratch, block, with_directions):  # type: ignore[no-untyped-def]
+    """Turn eight fours into lanes; find the range of types; normalise the vectors if asked."""
     lane = scratch.lane
-    transpose(scratch.row_blocks, block * WIDTH, 0, lane, 0, block)
-    r = square_root(load(lane, R, block))
-    inverse = 1.0 / r
+    spread_fours(scratch.fours, 4 * WIDTH * block, lane, X, block)
+    r = square_root(load_eight(scratch.squares, WIDTH * block))
     store(r, lane, R, block)
-    store(inverse, lane, INVERSE_R, block)
-    for c in range(3):
-        store(load(lane, c, block) * inverse, lane, c, block)
-    least = most = 0.0
+    if with_directions:
+        inverse = 1.0 / r
+        store(inverse, lane, INVERSE_R, block)
+        for c in range(3):
+            store(load(lane, c, block) * inverse, lane, c, block)
+    first = last = 0.0
     if arrays.pair_cutoffs.shape[0] > 1:
-        least = most = lane[TYPE, block, 0]
-        for k in range(1, WIDTH):
-            least = min(least, lane[TYPE, block, k])
-            most = max(most, lane[TYPE, block, k])
-    scratch.first_type[block] = np.int32(least)
-    scratch.last_type[block] = np.int32(most)
+        kind = load(lane, TYPE, block)
+        first, last = least(kind), most(kind)
+    scratch.first_type[block] = np.int32(first)
+    scratch.last_type[block] = np.int32(last)
+
+
+@inner
+def inverse_cutoff(arrays, scratch, central, block, column):  # type: ignore[no-untyped-def]
+    """Return the inverse cutoff of the neighbours in a block."""
+    cutoffs = arrays.pair_cutoffs
+    kind = load(scratch.lane, TYPE, block)
+    first = scratch.first_type[block]
+    inverse = splat(cutoffs[central, first, column])
+    for t in range(first + 1, scratch.last_type[block] + 1):
+        inverse = below(float(t) - 0.5, kind, cutoffs[central, t, column], inverse)
+    return inverse
 
 
 @inner
@@ -155,7 +163,7 @@ def cosine_cutoff(r, inverse_cutoff):  # type: ignore[no-untyped-def]
     cosine = 1.0 / 24.0 - w2 * cosine
     cosine = 0.5 - w2 * cosine
     cosine = 1.0 - w2 * cosine
-    half = below(u, 1.0, sine + cosine)
+    half = below(u, 1.0, sine + cosine, 0.0)
     fc = 0.5 * half * half
     slope = (-0.5 * math.pi) * inverse_cutoff * half * (cosine - sine)
     away = u - 1.0
@@ -165,7 +173,7 @@ def cosine_cutoff(r, inverse_cutoff):  # type: ignore[no-untyped-def]
 @inner
 def only_type(kind, t, value):  # type: ignore[no-untyped-def]
     """Return the value in lanes of neighbours of type t, and 0 elsewhere."""
-    return below(t - 0.5, kind, below(kind, t + 0.5, value))
+    return below(t - 0.5, kind, below(kind, t + 0.5, value, 0.0), 0.0)
 
 
 @inner
@@ -179,29 +187,32 @@ def radial_forward(arrays, scratch, central, n_near, first_far, with_slopes):  #
             store(0.0, sums, t, k)
     for count in range(n_near + n_blocks - first_far):
         block = count if count < n_near else count - n_near + first_far
-        fill_block(arrays, scratch, block)
-        fc, slope, x, dx = cosine_cutoff(
-            load(lane, R, block), load(lane, INVERSE_RADIAL_CUTOFF, block)
-        )
+        fill_block(arrays, scratch, block, with_slopes or block < n_near)
+        inverse = inverse_cutoff(arrays, scratch, central, block, INVERSE_RADIAL)
+        fc, slope, x, dx = cosine_cutoff(load(lane, R, block), inverse)
         if with_slopes:
             store(x, radial, ARGUMENT, block)
             store(slope, radial, CUT_SLOPE, block)
             store(dx, radial, CUT_ARGUMENT_SLOPE, block)
         kind = load(lane, TYPE, block)
-        for t in range(scratch.first_type[block], scratch.last_type[block] + 1):
-            weight = only_type(kind, float(t), fc)
+        first, last = scratch.first_type[block], scratch.last_type[block]
+        for t in range(first, last + 1):
+            weight = fc if first == last else only_type(kind, float(t), fc)
             store(load(sums, t, 0) + weight, sums, t, 0)
             before, now = weight, x * weight
             for k in range(1, n_k):
                 store(load(sums, t, k) + now, sums, t, k)
                 before, now = now, 2.0 * x * now - before
-    for n in range(arrays.n_radial):
-        scratch.q[n] = 0.0
+    totals, c = scratch.radial_totals, arrays.c_radial_by_k
     for t in range(n_types):
         for k in range(n_k):
-            value = total(load(sums, t, k))
-            for n in range(arrays.n_radial):
-                scratch.q[n] += arrays.c_radial[central, t, n, k] * value
+            totals[t, k] = total(load(sums, t, k))
+    for tile in range(c.shape[3]):
+        q = splat(0.0)
+        for t in range(n_types):
+            for k in range(n_k):
+                q = q + totals[t, k] * load(c, central, t, k, tile)
+        store(q, scratch.q, tile)
 
 
 @inner
@@ -211,9 +222,8 @@ def angular_block(arrays, scratch, central, block, with_slopes):  # type: ignore
     g, g_slope, z_lm, xy = scratch.g, scratch.g_slope, scratch.z, scratch.xy
     c = arrays.c_angular
     n_k = c.shape[3]
-    fc, slope, x, dx = cosine_cutoff(
-        load(lane, R, block), load(lane, INVERSE_ANGULAR_CUTOFF, block)
-    )
+    inverse = inverse_cutoff(arrays, scratch, central, block, INVERSE_ANGULAR)
+    fc, slope, x, dx = cosine_cutoff(load(lane, R, block), inverse)
     kind = load(lane, TYPE, block)
     n_angular = arrays.n_angular
     # T_k in the first rows, dT_k/dx = k U_(k-1) in the others.
@@ -245,21 +255,25 @@ def angular_block(arrays, scratch, central, block, with_slopes):  # type: ignore
     out = scratch.harmonics
     z_before, z_now = splat(1.0), uz
     for l in range(1, l_max + 1):
-        store(z_now, z_lm, l * (l_max + 1), block)
         store(z_now, out, l * l - 1, block)
+        if with_slopes:
+            store(z_now, z_lm, l * (l_max + 1), block)
         if l < l_max:
             z_before, z_now = z_now, Z_UP[l + 1, 0] * uz * z_now - Z_DOWN[l + 1, 0] * z_before
-    store(1.0, xy, 0, block)
-    store(0.0, xy, 1, block)
+    if with_slopes:
+        store(1.0, xy, 0, block)
+        store(0.0, xy, 1, block)
     re, im = ux, uy
     for m in range(1, l_max + 1):
-        store(re, xy, 2 * m, block)
-        store(im, xy, 2 * m + 1, block)
+        if with_slopes:
+            store(re, xy, 2 * m, block)
+            store(im, xy, 2 * m + 1, block)
         z_before, z_now = splat(0.0), splat(1.0)
         for l in range(m, l_max + 1):
-            store(z_now, z_lm, l * (l_max + 1) + m, block)
             store(z_now * re, out, l * l - 2 + 2 * m, block)
             store(z_now * im, out, l * l - 1 + 2 * m, block)
+            if with_slopes:
+                store(z_now, z_lm, l * (l_max + 1) + m, block)
             if l < l_max:
                 z_before, z_now = z_now, Z_UP[l + 1, m] * uz * z_now - Z_DOWN[l + 1, m] * z_before
         re, im = re * ux - im * uy, re * uy + im * ux
@@ -303,7 +317,7 @@ def angular_forward(arrays, scratch, central, n_near, with_slopes):  # type: ign
     for kind in range(n_kinds):
         for n in range(n_angular):
             d = arrays.n_radial + kind * n_angular + n
-            scratch.q[d] = scratch.invariants_flat[kind, n]
+            scratch.q_flat[d] = scratch.invariants_flat[kind, n]
 
 
 @inner

@@ -1,17 +1,7 @@
 """The network of one atom: energy, neurons, and the slope of the energy in the descriptors."""
 
-from nepal_flows.core.simd import (
-    WIDTH,
-    inner,
-    larger,
-    load,
-    nearest,
-    power_of_two,
-    smaller,
-    splat,
-    store,
-    total,
-)
+from nepal_flows.core.simd import inner, larger, nearest, power_of_two, smaller, total
+from nepal_flows.core.simd_memory import WIDTH, load, splat, store
 
 
 @inner
@@ -46,11 +36,11 @@ def network(arrays, scratch, central):  # type: ignore[no-untyped-def]
     for tile in range(arrays.b0.shape[1]):
         even, odd = splat(0.0) - load(arrays.b0, central, tile), splat(0.0)
         for d in range(0, n_descriptors - 1, 2):
-            even = even + scratch.q[d] * load(w0, central, d, tile)
-            odd = odd + scratch.q[d + 1] * load(w0, central, d + 1, tile)
+            even = even + scratch.q_flat[d] * load(w0, central, d, tile)
+            odd = odd + scratch.q_flat[d + 1] * load(w0, central, d + 1, tile)
         if n_descriptors % 2 == 1:
             d = n_descriptors - 1
-            even = even + scratch.q[d] * load(w0, central, d, tile)
+            even = even + scratch.q_flat[d] * load(w0, central, d, tile)
         t = hyperbolic_tangent(even + odd)
         w1 = load(arrays.w1, central, tile)
         energy = energy + w1 * t

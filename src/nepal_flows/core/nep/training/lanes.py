@@ -28,50 +28,14 @@ from nepal_flows.core.simd import (
     total,
     vector_type,
 )
+from nepal_flows.core.simd_memory import alignment, element_address, flat_access
 from nepal_flows.typing import AnyArray
 
 N_LANES = 16
 """Length of a vector."""
 
 lane_sum = total
-
-
-def _address(context: Any, builder: Any, to: Any, kind: Any, array: Any, index: Any) -> Any:
-    """Return the address of the element as that of a value of another LLVM type."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), to.as_pointer())
-
-
-def _alignment(kind: Any) -> int:
-    return int(np.dtype(str(kind.dtype)).itemsize)
-
-
-@compiled
-def load(typingctx: Any, array: Any, index: Any) -> Any:
-    """Return ``array[index : index + N_LANES]``."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes = context.get_value_type(sig.return_type)
-        pointer = _address(context, builder, lanes, sig.args[0], *args)
-        return builder.load(pointer, align=_alignment(sig.args[0]))
-
-    return Vector(array.dtype, N_LANES)(array, types.intp), code
-
-
-@compiled
-def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write the vector, or a float in every lane, to ``array[index : index + N_LANES]``."""
-    kind = Vector(array.dtype, N_LANES)
-    if not isinstance(value, types.Float) and vector_type(value) != kind:
-        return None
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        lanes = as_vector(context, builder, args[2], sig.args[2], kind)
-        pointer = _address(context, builder, lanes.type, sig.args[0], *args[:2])
-        builder.store(lanes, pointer, align=_alignment(sig.args[0]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, value), code
+load, store = flat_access(N_LANES)
 
 
 @compiled
@@ -81,7 +45,7 @@ def spread(typingctx: Any, array: Any, index: Any) -> Any:
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         number = context.get_value_type(array.dtype)
-        value = builder.load(_address(context, builder, number, sig.args[0], *args))
+        value = builder.load(element_address(context, builder, number, sig.args[0], *args))
         return as_vector(context, builder, value, array.dtype, kind)
 
     return kind(array, types.intp), code
@@ -105,9 +69,9 @@ def gather(typingctx: Any, array: Any, offset: Any, indices: Any, start: Any) ->
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lanes = context.get_value_type(sig.return_type)
         whole = ir.VectorType(context.get_value_type(sig.args[2].dtype), N_LANES)
-        pointer = _address(context, builder, whole, sig.args[2], args[2], args[3])
-        positions = builder.load(pointer, align=_alignment(sig.args[2]))
-        base = _address(context, builder, lanes.element, sig.args[0], *args[:2])
+        pointer = element_address(context, builder, whole, sig.args[2], args[2], args[3])
+        positions = builder.load(pointer, align=alignment(indices))
+        base = element_address(context, builder, lanes.element, sig.args[0], *args[:2])
         value = ir.Constant(lanes, ir.Undefined)
         for lane in range(N_LANES):
             where = ir.IntType(32)(lane)
@@ -141,8 +105,8 @@ def add_lane_sums(
             quarters.append(lanes)
         a, b, c, d = quarters
         sums = _folded(builder, _folded(builder, a, b), _folded(builder, c, d))
-        pointer = _address(context, builder, sums.type, sig.args[0], *args[:2])
-        size = _alignment(sig.args[0])
+        pointer = element_address(context, builder, sums.type, sig.args[0], *args[:2])
+        size = alignment(array)
         before = builder.load(pointer, align=size)
         builder.store(builder.fadd(before, sums), pointer, align=size)
         return context.get_dummy_value()
