@@ -259,6 +259,12 @@ def nearest(builder: Any, value: Any) -> Any:
 
 
 @_lane_by_lane
+def rounded_down(builder: Any, value: Any) -> Any:
+    """Return the largest integer that is not above, for every lane."""
+    return _called(builder, "floor", value)
+
+
+@_lane_by_lane
 def power_of_two(builder: Any, exponent: Any) -> Any:
     """Return 2 to the power of every double; they hold integers from -1000 to 1000."""
     # The sum has the exponent in its lowest bits; shifted, they are those of the result.

@@ -6,12 +6,8 @@ import pytest
 from ase.build import bulk
 from ase.neighborlist import primitive_neighbor_list
 
-from nepal_flows.core.neighbours import (
-    NeighbourList,
-    build_neighbours,
-    neighbour_list,
-    pair_vectors,
-)
+from nepal_flows.core.neighbour_search import build_neighbours
+from nepal_flows.core.neighbours import NeighbourList, neighbour_list, pair_vectors
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import StructureError
 

@@ -15,6 +15,7 @@ from nepal_flows.core.simd import (
     most,
     nearest,
     power_of_two,
+    rounded_down,
     smaller,
     square_of_three,
     square_root,
@@ -51,18 +52,19 @@ def _elementwise(a, b, out):  # type: ignore[no-untyped-def]
     store(power_of_two(nearest(x)), out, 9)
     store(splat(7.0), out, 10)
     store(1.5, out, 11)
+    store(rounded_down(x), out, 12)
     return total(x)
 
 
 def test_operations_are_those_of_numpy() -> None:
     rng = np.random.default_rng(0)
-    a, b, out = rng.normal(size=(2, 3, 8)) * 9, rng.uniform(0.1, 9, size=(1, 8)), np.empty((12, 8))
+    a, b, out = rng.normal(size=(2, 3, 8)) * 9, rng.uniform(0.1, 9, size=(1, 8)), np.empty((13, 8))
     found = _elementwise(a, b, out)
     x, y = a[0, 1], b[0]
     expected = [
         x + y, x - 2, 3 * y, x / y, np.where(x < y, 5.0, y), np.minimum(x, y),
         np.maximum(x, 0), np.sqrt(y), np.rint(x), 2.0 ** np.rint(x), np.full(8, 7.0),
-        np.full(8, 1.5),
+        np.full(8, 1.5), np.floor(x),
     ]  # fmt: skip
     np.testing.assert_allclose(out, expected, rtol=1e-15)
     assert found == pytest.approx(x.sum(), rel=1e-14)

@@ -20,7 +20,7 @@ from nepal_flows.core.md.integrators import (
     thermalise,
     volume_factor,
 )
-from nepal_flows.core.neighbours import build_neighbours
+from nepal_flows.core.neighbour_search import build_neighbours
 from nepal_flows.core.nep.evaluation import ENERGIES, FACTORS, FORCES, evaluate
 from nepal_flows.core.nep.potential import sorted_by_type
 from nepal_flows.typing import AnyArray, BoolArray, FloatArray, IntArray

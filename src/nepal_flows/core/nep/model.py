@@ -11,6 +11,7 @@ References
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -146,15 +147,20 @@ class NepArchitecture:
         ModelError
             If an element is not one of the model's.
         """
-        lookup = np.full(len(SYMBOLS), -1, dtype=np.int64)
-        lookup[self.atomic_numbers] = np.arange(self.n_types)
-        types = lookup[numbers]
-        if (types < 0).any():
+        types = self._type_of_number[numbers]
+        if types.min() < 0:
             missing = sorted({SYMBOLS[number] for number in np.asarray(numbers)[types < 0]})
             raise ModelError(
                 f"The model knows {', '.join(self.elements)}, but the structure holds "
                 f"{', '.join(missing)}. Use a model trained with these elements."
             )
+        return types
+
+    @cached_property
+    def _type_of_number(self) -> IntArray:
+        """Type of every atomic number, -1 for elements that are not the model's."""
+        types = np.full(len(SYMBOLS), -1, dtype=np.int64)
+        types[self.atomic_numbers] = np.arange(self.n_types)
         return types
 
 

@@ -1,5 +1,6 @@
 """Energies, forces and virials of structures from a NEP."""
 
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -158,9 +159,8 @@ def prepared_input(
             types, architecture.n_types, neighbours.offsets, neighbours.indices,
             neighbours.shift_index,
         )  # fmt: skip
-        neighbours = NeighbourList(
-            neighbours.offsets, indices, shift_index, neighbours.shifts, neighbours.cutoff
-        )
+        if indices is not neighbours.indices:
+            neighbours = dataclasses.replace(neighbours, indices=indices, shift_index=shift_index)
     return types, neighbours
 
 

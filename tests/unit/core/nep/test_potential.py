@@ -7,7 +7,8 @@ import numba
 import numpy as np
 import pytest
 
-from nepal_flows.core.neighbours import NeighbourList, build_neighbours, neighbour_list
+from nepal_flows.core.neighbour_search import build_neighbours
+from nepal_flows.core.neighbours import NeighbourList, neighbour_list
 from nepal_flows.core.nep.evaluation import ENERGIES, FORCES, evaluate
 from nepal_flows.core.nep.model import NepModel, Zbl
 from nepal_flows.core.nep.potential import (
