@@ -12,6 +12,13 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from nepal_flows.core.neighbour_bins import (
+    bins_of_cell,
+    lattice_planes,
+    sorted_into_bins,
+    translation_table,
+    wrapped_fractions,
+)
 from nepal_flows.core.simd import (
     below,
     inner,
@@ -25,10 +32,6 @@ from nepal_flows.core.simd import (
 from nepal_flows.core.simd_memory import WIDTH, borrowed, keep, load_eight, store_eight
 from nepal_flows.typing import AnyArray
 
-_ROWS_PER_CUTOFF = 2
-_BINS_PER_CUTOFF = 6
-_LARGEST_SHIFT_TABLE = 1 << 22
-_FARTHEST = 1e9  # cells
 _MARGIN = 1e-5  # Å, beyond what rounding may do to a fractional coordinate
 
 
@@ -102,10 +105,10 @@ def build_neighbours(positions, cell, pbc, cutoff):  # type: ignore[no-untyped-d
         for d in range(3):
             lattice[c, d] = cell[source, d]
     reciprocal, heights = lattice_planes(lattice)
-    fractional, home = _fractional(positions, reciprocal, periodic)
-    n_bins, lowest, reach = _bins(fractional, heights, periodic, cutoff)
-    order, rank, first = _sort_into_bins(fractional, n_bins, lowest)
-    low, size = _translation_table(home, n_bins, reach, periodic)
+    fractional, home = wrapped_fractions(positions, reciprocal, periodic)
+    n_bins, lowest, reach = bins_of_cell(fractional, heights, periodic, cutoff)
+    order, rank, first = sorted_into_bins(fractional, n_bins, lowest)
+    low, size = translation_table(home, n_bins, reach, periodic)
     xs, ys, zs, code = _sorted_atoms(positions, lattice, home, order, size)
     frame = _frame_of(lattice, lowest, n_bins[2], cutoff)
     owned = _Atoms(
@@ -307,144 +310,11 @@ def _number_translations(places, low, size):  # type: ignore[no-untyped-def]
     return shifts
 
 
-@outer
-def _translation_table(home, n_bins, reach, pbc):  # type: ignore[no-untyped-def]
-    """Return the lowest translation that can occur and how many there are, in every direction.
-
-    A common translation is taken off `home`, which then counts from 0.
-    """
-    low = np.empty(3, np.int64)
-    size = np.empty(3, np.int64)
-    for c in range(3):
-        images = 0
-        if pbc[c]:
-            images = (reach[c] + n_bins[c] - 1) // n_bins[c]
-        highest = lowest_home = home[0, c]
-        for i in range(home.shape[0]):
-            highest = max(highest, home[i, c])
-            lowest_home = min(lowest_home, home[i, c])
-        span = highest - lowest_home
-        low[c] = -images - span
-        size[c] = 2 * (images + span) + 1
-        for i in range(home.shape[0]):
-            home[i, c] -= lowest_home
-    if float(size[0]) * float(size[1]) * float(size[2]) > _LARGEST_SHIFT_TABLE:
-        raise ValueError("Atoms are too many cells apart; wrap them into the cell.")
-    return low, size
-
-
-@outer
-def lattice_planes(cell):  # type: ignore[no-untyped-def]
-    """Return the reciprocal vectors as columns (no 2 pi) and the distances between planes."""
-    reciprocal = np.empty((3, 3))
-    heights = np.empty(3)
-    volume = 0.0
-    for a in range(3):
-        b, c = (a + 1) % 3, (a + 2) % 3
-        for k in range(3):
-            m, n = (k + 1) % 3, (k + 2) % 3
-            reciprocal[k, a] = cell[b, m] * cell[c, n] - cell[b, n] * cell[c, m]
-        if a == 0:
-            for k in range(3):
-                volume += cell[0, k] * reciprocal[k, 0]
-    for a in range(3):
-        square = 0.0
-        for k in range(3):
-            reciprocal[k, a] /= volume
-            square += reciprocal[k, a] ** 2
-        heights[a] = 1.0 / math.sqrt(square)
-    return reciprocal, heights
-
-
-@outer
-def _fractional(positions, reciprocal, pbc):  # type: ignore[no-untyped-def]
-    """Return wrapped fractional coordinates and the translation that was taken off."""
-    n_atoms = positions.shape[0]
-    fractional = np.empty((n_atoms, 3))
-    home = np.zeros((n_atoms, 3), np.int64)
-    for i in range(n_atoms):
-        for c in range(3):
-            value = 0.0
-            for k in range(3):
-                value += positions[i, k] * reciprocal[k, c]
-            if not abs(value) < _FARTHEST:
-                raise ValueError("A position is not a number, or far outside the cell.")
-            if pbc[c]:
-                whole = math.floor(value)
-                home[i, c] = np.int64(whole)
-                value -= whole
-            fractional[i, c] = value
-    return fractional, home
-
-
-@outer
-def _bins(fractional, heights, pbc, cutoff):  # type: ignore[no-untyped-def]
-    """Return the number of bins, their start and how many to search, in every direction.
-
-    `lowest` holds the fractional start and the fractional width of a bin.
-    """
-    n_bins = np.empty(3, np.int64)
-    lowest = np.empty((3, 2))
-    extent = np.ones(3)
-    for c in range(3):
-        lowest[c, 0] = 0.0
-        if not pbc[c]:
-            least = most = fractional[0, c]
-            for i in range(fractional.shape[0]):
-                least = min(least, fractional[i, c])
-                most = max(most, fractional[i, c])
-            lowest[c, 0] = least
-            extent[c] = max(most - least, 1e-9 / heights[c])
-    # Sparse structures get wider bins, so that there are never many more bins than atoms.
-    width = np.full(3, cutoff / _ROWS_PER_CUTOFF)
-    width[2] = cutoff / _BINS_PER_CUTOFF
-    while True:
-        total = 1.0
-        for c in range(3):
-            total *= max(1.0, math.floor(extent[c] * heights[c] / width[c]))
-        if total <= 64.0 + 4.0 * fractional.shape[0]:
-            break
-        width *= 1.25
-    reach = np.empty(3, np.int64)
-    for c in range(3):
-        n_bins[c] = max(np.int64(1), np.int64(math.floor(extent[c] * heights[c] / width[c])))
-        lowest[c, 1] = extent[c] / n_bins[c]
-        reach[c] = np.int64(math.floor(cutoff / (lowest[c, 1] * heights[c]) + 1e-9)) + 1
-        if not pbc[c] and reach[c] >= n_bins[c]:
-            reach[c] = n_bins[c] - 1
-    return n_bins, lowest, reach
-
-
 @inner
 def _bin_of(atoms, i, c):  # type: ignore[no-untyped-def]
     """Return the bin of an atom in one direction."""
     place = (atoms.fractional[i, c] - atoms.lowest[c, 0]) / atoms.lowest[c, 1]
     return min(max(np.int64(place), 0), atoms.n_bins[c] - 1)
-
-
-@outer
-def _sort_into_bins(fractional, n_bins, lowest):  # type: ignore[no-untyped-def]
-    """Return the atoms in order of their bins, every atom's place in it, and each bin's first."""
-    n_atoms = fractional.shape[0]
-    of_atom = np.empty(n_atoms, np.int64)
-    first = np.zeros(n_bins[0] * n_bins[1] * n_bins[2] + 1, np.int64)
-    for i in range(n_atoms):
-        of_atom[i] = 0
-        for c in range(3):
-            place = np.int64((fractional[i, c] - lowest[c, 0]) / lowest[c, 1])
-            of_atom[i] = of_atom[i] * n_bins[c] + min(max(place, 0), n_bins[c] - 1)
-        first[of_atom[i] + 1] += 1
-    cursor = np.empty_like(first)
-    for b in range(len(first)):
-        if b > 0:
-            first[b] += first[b - 1]
-        cursor[b] = first[b]
-    order, rank = np.empty(n_atoms, np.int32), np.empty(n_atoms, np.int64)
-    for i in range(n_atoms):
-        rank[i] = cursor[of_atom[i]]
-        order[rank[i]] = i
-        cursor[of_atom[i]] += 1
-    return order, rank, first
 
 
 @outer
@@ -455,4 +325,4 @@ def _grown(array):  # type: ignore[no-untyped-def]
     return longer
 
 
-__all__ = ["build_neighbours", "lattice_planes"]
+__all__ = ["build_neighbours"]
