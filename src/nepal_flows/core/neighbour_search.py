@@ -181,7 +181,7 @@ def _add_neighbours(i, atoms, frame, found, places, n_found):  # type: ignore[no
             low_image = np.int64(atoms.ranges[part + 2 * WIDTH])
             high_image = np.int64(atoms.ranges[part + 3 * WIDTH])
             if not periodic[2]:
-                low_image, high_image = max(np.int64(0), low_image), min(0, high_image)
+                low_image, high_image = max(np.int64(0), low_image), min(np.int64(0), high_image)
             row = np.uint64((b0 * n1 + b1) * n2)
             for s2 in range(low_image, high_image + 1):
                 begin = atoms.first[row + np.uint64(min(n2, max(0, low_bin - s2 * n2)))]

@@ -208,7 +208,7 @@ def spread_fours(
         rows = []
         for picks in (low, high):
             quads = [shuffled(builder, pairs[a], pairs[a + 1], picks) for a in (0, 2)]
-            rows += [shuffled(builder, *quads, halves) for halves in (front, back)]
+            rows += [shuffled(builder, quads[0], quads[1], side) for side in (front, back)]
         _Rows(context, builder, sig, args, 2).store(rows)
         return context.get_dummy_value()
 
