@@ -201,18 +201,18 @@ def mean_melting_point(structure: Structure) -> float:
     return max(float(np.mean(points)), 300.0)
 
 
-def suggested_grid(unit: Structure, *, spacing: float = 0.55) -> tuple[int, int, int]:
-    """Return a k-point grid of multiples of four, so that cells of 1, 2 and 4 repeats fold.
+def suggested_grid(unit: Structure, *, spacing: float = 0.36) -> tuple[int, int, int]:
+    """Return an even k-point grid, so that cells of 1 and 2 repeats fold.
 
     Parameters
     ----------
     unit
         The primitive cell.
     spacing
-        Largest distance of k-points of the shifted grid, 1/Å.
+        Largest distance of k-points, with the factor 2 pi, 1/Å.
     """
     steps = 2.0 * np.pi / cell_thicknesses(unit.cell) / spacing
-    n = [4 * max(1, math.ceil(step / 4.0)) for step in steps]
+    n = [2 * max(1, math.ceil(0.5 * step)) for step in steps]
     return n[0], n[1], n[2]
 
 

@@ -63,7 +63,8 @@ class CellChoice(Section):
     mode: CellMode = Field(
         "supercell",
         description="Shape for `n_atoms`: `supercell` is the most cube-like cell, `folded` a "
-        "diagonal multiple p x q x r with p, q, r in 1, 2, 4 (k-point grids fold onto each other), "
+        "diagonal multiple whose repeats divide the k-point grid (so that grids fold onto each "
+        "other; 1, 2, 4 where labels have no k-points), "
         "`hnf` a random cell shape (Hermite normal form), drawn anew every time.",
     )
 

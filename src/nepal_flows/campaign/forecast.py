@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nepal_flows.campaign.labels import AseLabels, EspressoLabels
+from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels, KPoints
 from nepal_flows.campaign.model import Campaign
+from nepal_flows.core.lattices import cell_thicknesses
+from nepal_flows.core.structure import Structure
 
 MD_US_PER_NEIGHBOUR = 0.04
 """One atom and step of native molecular dynamics, per neighbour (radial + 2 angular), µs."""
@@ -16,8 +18,11 @@ GRADE_US_PER_COLUMN_SQUARED = 0.3e-3
 GRADIENT_US_PER_NEIGHBOUR = 0.03
 """One atom of one exact training gradient, per neighbour (radial + 2 angular), µs."""
 
-DFT_SECONDS = {"espresso": 0.93, "cp2k": 3.0}
-"""One label of 8 to 16 silicon atoms with folded k-points, CPU seconds per atom."""
+ESPRESSO_SECONDS = 0.042
+"""A label of rattled silicon at 30 Ry, over its k-points and the square of its atoms, CPU s."""
+
+CP2K_SECONDS = (5.0, 0.1)
+"""16 rattled silicon atoms at 300 Ry, over their number: at once, and per k-point, CPU s."""
 
 LATE_ROUNDS = 1.5
 """Rounds over those that full batches would take: the last ones find few frames."""
@@ -78,29 +83,54 @@ class Forecast:
         return sum(stage.cpu_s for stage in self.stages)
 
 
-def label_seconds(campaign: Campaign, n_atoms: float, valences: Mapping[str, float]) -> float:
+def reduced_kpoints(kpoints: KPoints, structure: Structure, *, primitive_n_atoms: int) -> float:
+    """Return about how many k-points a label has when one of each pair k and -k is left.
+
+    Parameters
+    ----------
+    kpoints
+        The rule.
+    structure
+        What is labelled.
+    primitive_n_atoms
+        Atoms of the primitive cell (``folded``).
+    """
+    if kpoints.mode == "folded":
+        points = math.prod(kpoints.grid) * primitive_n_atoms / structure.n_atoms
+    else:
+        lengths = 2.0 * math.pi / cell_thicknesses(structure.cell)
+        points = math.prod(max(1, math.ceil(x / kpoints.spacing_per_A)) for x in lengths)
+    return 0.5 * (max(points, 1.0) + 1.0)
+
+
+def label_seconds(
+    labels: AseLabels | EspressoLabels | Cp2kLabels,
+    *,
+    n_atoms: float,
+    n_kpoints: float,
+    valences: Mapping[str, float],
+) -> float:
     """Return the expected CPU time of one label, s; a guess within a factor of three.
 
     Parameters
     ----------
-    campaign
-        The campaign, whose labels section is read.
-    n_atoms
-        Atoms of the label.
+    labels
+        The labels section.
+    n_atoms, n_kpoints
+        Atoms of the label and its k-points, as `reduced_kpoints` counts them.
     valences
         Valence electrons per element.
     """
-    labels = campaign.labels
     if isinstance(labels, AseLabels):
         cheap = labels.calculator.lower() in {"emt", "lj", "morse", "tersoff"}
         return n_atoms * (_EMT_SECONDS_PER_ATOM if cheap else _UNKNOWN_SECONDS_PER_ATOM)
     mean = sum(valences.values()) / max(len(valences), 1)
-    power = 1.0 if labels.kpoints.mode == "folded" else 1.5
-    size = math.pow(max(1.0, n_atoms / 16.0), power)
-    scale = n_atoms * size * math.pow(mean / _ELECTRONS_OF_SILICON, 1.5)
+    scale = n_atoms * math.pow(mean / _ELECTRONS_OF_SILICON, 1.5)
     if isinstance(labels, EspressoLabels):
-        return DFT_SECONDS["espresso"] * scale * math.pow(labels.ecutwfc_Ry / 30.0, 1.5)
-    return DFT_SECONDS["cp2k"] * scale * labels.cutoff_Ry / 300.0
+        scale *= n_atoms * n_kpoints * math.pow(labels.ecutwfc_Ry / 30.0, 1.5)
+        return ESPRESSO_SECONDS * scale
+    per_atom = CP2K_SECONDS[0] + CP2K_SECONDS[1] * n_kpoints
+    return per_atom * scale * max(1.0, math.sqrt(n_atoms / 16.0)) * labels.cutoff_Ry / 300.0
 
 
 def training_seconds(campaign: Campaign, n_atoms: float, neighbours: float, *, stage: str) -> float:
@@ -131,7 +161,8 @@ def build_forecast(
     campaign: Campaign,
     *,
     n_labels: tuple[int, int],
-    atoms_per_label: float,
+    labelled: Sequence[Structure],
+    primitive_n_atoms: int,
     neighbours: tuple[float, float],
     run_atoms: Sequence[float],
     n_projection: int,
@@ -145,8 +176,10 @@ def build_forecast(
         The campaign.
     n_labels
         Labels expected, lowest and highest.
-    atoms_per_label
-        Their mean number of atoms.
+    labelled
+        Structures like those that will be labelled.
+    primitive_n_atoms
+        Atoms of the primitive cell.
     neighbours
         Radial and angular neighbours of an atom.
     run_atoms
@@ -158,6 +191,7 @@ def build_forecast(
     """
     exploration, convergence = campaign.exploration, campaign.convergence
     weight = neighbours[0] + 2.0 * neighbours[1]
+    atoms_per_label = sum(s.n_atoms for s in labelled) / len(labelled)
     middle = min(0.5 * (n_labels[0] + n_labels[1]), float(campaign.budget.labels))
     batch = campaign.selection.labels_per_iteration + campaign.selection.audit_per_iteration
     growing = math.ceil(LATE_ROUNDS * max(0.0, middle - campaign.seeds.n) / max(batch, 1))
@@ -187,7 +221,7 @@ def build_forecast(
         for n in sets
     )
     fits += training_seconds(campaign, middle * atoms_per_label, weight, stage="final")
-    one_label = label_seconds(campaign, atoms_per_label, valences)
+    one_label = _mean_label_seconds(campaign.labels, labelled, primitive_n_atoms, valences)
     md = steps_total * weight * MD_US_PER_NEIGHBOUR * 1e-6
     audits = campaign.selection.audit_per_iteration * (loops + 1)
     stages = (
@@ -212,8 +246,26 @@ def build_forecast(
     )
 
 
+def _mean_label_seconds(
+    labels: AseLabels | EspressoLabels | Cp2kLabels,
+    labelled: Sequence[Structure],
+    primitive_n_atoms: int,
+    valences: Mapping[str, float],
+) -> float:
+    total = 0.0
+    for structure in labelled:
+        points = 1.0
+        if not isinstance(labels, AseLabels):
+            points = reduced_kpoints(labels.kpoints, structure, primitive_n_atoms=primitive_n_atoms)
+        total += label_seconds(
+            labels, n_atoms=structure.n_atoms, n_kpoints=points, valences=valences
+        )
+    return total / len(labelled)
+
+
 __all__ = [
-    "DFT_SECONDS",
+    "CP2K_SECONDS",
+    "ESPRESSO_SECONDS",
     "GRADE_US_PER_COLUMN_SQUARED",
     "GRADIENT_US_PER_NEIGHBOUR",
     "MD_US_PER_NEIGHBOUR",
@@ -221,5 +273,6 @@ __all__ = [
     "Stage",
     "build_forecast",
     "label_seconds",
+    "reduced_kpoints",
     "training_seconds",
 ]

@@ -26,10 +26,12 @@ class KPoints(Section):
         "check first that cells of several sizes agree.",
     )
     grid: tuple[GridPoints, GridPoints, GridPoints] = Field(
-        (4, 4, 4), description="Grid of the primitive cell (folded)."
+        (6, 6, 6), description="Grid of the primitive cell (folded)."
     )
     offset: tuple[bool, bool, bool] = Field(
-        (True, True, True), description="Whether the primitive grid is shifted by half a step."
+        (False, False, False),
+        description="Whether the grid is shifted by half a step; false centres it on Γ. In fcc, "
+        "bcc and hexagonal primitive cells a shift breaks the symmetry of the crystal.",
     )
     spacing_per_A: Positive = Field(
         0.2, description="Largest distance of k-points, 1/Å, with the factor 2 pi (spacing)."

@@ -14,7 +14,7 @@ from nepal_flows.campaign.nep_input import nep_input_of
 from nepal_flows.campaign.sanity import PlanProblem, plan_problems
 from nepal_flows.campaign.structures import seed_structures, starting_structure
 from nepal_flows.core.elements import atomic_number, symbols_of
-from nepal_flows.core.lattices import cell_thicknesses
+from nepal_flows.core.lattices import cell_thicknesses, primitive_cell
 from nepal_flows.core.structure import Structure
 from nepal_flows.io.nep_in import format_nep_in
 from nepal_flows.records.keys import derived_seed
@@ -135,7 +135,8 @@ def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
     forecast = build_forecast(
         campaign,
         n_labels=expected,
-        atoms_per_label=float(np.mean([s.n_atoms for s in labelled])),
+        labelled=labelled,
+        primitive_n_atoms=primitive_cell(structures[0]).n_atoms,
         neighbours=(neighbours[0], neighbours[1]),
         run_atoms=[s.n_atoms for s in starts],
         n_projection=architecture.n_projection,

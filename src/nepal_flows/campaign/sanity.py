@@ -12,12 +12,13 @@ from nepal_flows.campaign.defaults import has_vacuum
 from nepal_flows.campaign.dft import cutoff_doubts
 from nepal_flows.campaign.exploration import Stage
 from nepal_flows.campaign.forecast import Forecast
-from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels
+from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels, KPoints
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed
 from nepal_flows.core.elements import atomic_number
-from nepal_flows.core.lattices import cell_thicknesses, widest_gap
+from nepal_flows.core.lattices import cell_thicknesses, primitive_cell, widest_gap
 from nepal_flows.core.structure import Structure
+from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry
 from nepal_flows.io.upf import read_upf_header
 
 LONGEST_DAYS = 30.0
@@ -71,7 +72,7 @@ def plan_problems(
         *_time_step_problems(campaign),
         *_condition_problems(campaign, structures, starts, larger),
         *_need_problems(campaign, needs, forecast),
-        *_label_problems(campaign),
+        *_label_problems(campaign, structures),
         *_cost_problems(campaign, forecast),
     ]
     return tuple(dict.fromkeys(found))
@@ -243,22 +244,15 @@ def _cost_problems(campaign: Campaign, forecast: Forecast) -> list[PlanProblem]:
     ]
 
 
-def _label_problems(campaign: Campaign) -> list[PlanProblem]:
+def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> list[PlanProblem]:
     labels = campaign.labels
     if not isinstance(labels, EspressoLabels | Cp2kLabels):
         return []
     found = []
     if isinstance(labels, EspressoLabels):
         found += [PlanProblem("warning", "labels", doubt) for doubt in _cutoff_doubts(labels)]
-    if labels.kpoints.mode == "folded" and any(n % 4 for n in labels.kpoints.grid):
-        found.append(
-            PlanProblem(
-                "error",
-                "labels.kpoints.grid",
-                f"{list(labels.kpoints.grid)} cannot be divided by 4: the grids of cells of 1, 2 "
-                "and 4 repeats do not fold onto one another; give multiples of 4.",
-            )
-        )
+    if labels.kpoints.mode == "folded":
+        found += _grid_problems(labels.kpoints, primitive_cell(structures[0]))
     if labels.kpoints.mode == "spacing" and labels.kpoints.spacing_per_A > 0.5:
         found.append(
             PlanProblem(
@@ -276,6 +270,33 @@ def _label_problems(campaign: Campaign) -> list[PlanProblem]:
                 "validation",
                 f"The labeler would run {steps} steps of molecular dynamics of "
                 f"{campaign.validation.n_atoms} atoms; leave `validation` out for DFT.",
+            )
+        )
+    return found
+
+
+def _grid_problems(kpoints: KPoints, primitive: Structure) -> list[PlanProblem]:
+    grid, place = list(kpoints.grid), "labels.kpoints.grid"
+    found = []
+    if any(n > 1 and n % 2 and n % 3 for n in grid):
+        found.append(
+            PlanProblem(
+                "error",
+                place,
+                f"{grid} can be divided by neither 2 nor 3: no small multiple of the primitive "
+                "cell folds onto it; give multiples of 2 or 3, say 6 or 8.",
+            )
+        )
+    if not grid_keeps_symmetry(grid, kpoints.offset, crystal_rotations(primitive)):
+        shifted = any(kpoints.offset)
+        remedy = "`offset: [false, false, false]`" if shifted else "equal numbers"
+        found.append(
+            PlanProblem(
+                "error",
+                "labels.kpoints.offset" if shifted else place,
+                f"grid {grid} with offset {list(kpoints.offset)} lacks the symmetry of the "
+                "crystal: labels of the perfect crystal would have forces and shear stresses that "
+                f"it cannot have, in directions that the cell's axes fix. Use {remedy}.",
             )
         )
     return found

@@ -1,7 +1,7 @@
 """The structures a campaign begins from: seeds to label, and starts of exploration runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def seed_structures(
     for index in range(section.n):
         source = chosen[index % len(chosen)]
         recipe = Recipe(
-            size=_size(section),
+            size=_size(campaign, section),
             volume_strain=section.volume_strain,
             shear_strain=section.shear_strain,
             rattle=float(rattles[index]),
@@ -114,7 +114,7 @@ def starting_structure(
     start = condition.start
     structure = structures[campaign.structure_index(start.structure)]
     recipe = Recipe(
-        size=enlarged_size(start, structure, size_factor),
+        size=enlarged_size(campaign, start, structure, size_factor),
         volume_factor=start.volume_factor,
         shear_strain=start.strain,
         rattle=start.rattle_A,
@@ -150,9 +150,11 @@ def validation_structure(
         raise CampaignError(f"The validation cannot start: {error}") from error
 
 
-def enlarged_size(choice: CellChoice, structure: Structure, factor: float) -> Size:
+def enlarged_size(
+    campaign: Campaign, choice: CellChoice, structure: Structure, factor: float
+) -> Size:
     """Return the size a cell choice asks for, with ``factor`` times the atoms."""
-    size = _size(choice)
+    size = _size(campaign, choice)
     if factor == 1.0:
         return size
     n_atoms = choice.n_atoms
@@ -162,7 +164,7 @@ def enlarged_size(choice: CellChoice, structure: Structure, factor: float) -> Si
         repeats = choice.supercell or (1, 1, 1)
         n_atoms = structure.n_atoms * int(np.prod(repeats))
     shape: CellShape = "folded" if choice.mode == "folded" else "supercell"
-    return Size(n_atoms=round(factor * n_atoms), shape=shape)
+    return Size(n_atoms=round(factor * n_atoms), shape=shape, grid=size.grid)
 
 
 def gate_distances(
@@ -201,8 +203,10 @@ def atomic_volumes(numbers: Sequence[int], structures: Sequence[Structure]) -> d
     return volumes
 
 
-def _size(choice: CellChoice) -> Size:
-    return Size(n_atoms=choice.n_atoms, repeats=choice.supercell, shape=choice.mode)
+def _size(campaign: Campaign, choice: CellChoice) -> Size:
+    kpoints = getattr(campaign.labels, "kpoints", None)
+    size = Size(choice.n_atoms, choice.supercell, choice.mode)
+    return size if kpoints is None else replace(size, grid=kpoints.grid)
 
 
 def _mixture(mix: Mix | None, structures: Sequence[Structure]) -> Mixture | None:

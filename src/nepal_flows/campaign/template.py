@@ -211,8 +211,8 @@ labels:                   # who computes energies, forces and virials
 """
     if c.k_grid is not None:
         kpoints = (
-            f"{{mode: folded, grid: {_flow(c.k_grid)}, offset: [true, true, true]}}"
-            "   # of the primitive cell; is it dense enough?"
+            f"{{mode: folded, grid: {_flow(c.k_grid)}}}"
+            "   # of the primitive cell, Γ-centred; is it dense enough?"
         )
     else:
         kpoints = "{mode: spacing, spacing_per_A: 0.2}   # check that cells of several sizes agree"

@@ -26,9 +26,6 @@ from nepal_flows.typing import FloatArray, IntArray
 
 CellShape = Literal["supercell", "folded", "hnf"]
 
-FOLDED_REPEATS: tuple[int, ...] = (1, 2, 4)
-"""Repeats of the primitive cell whose k-point grids fold onto one another."""
-
 
 @dataclass(frozen=True)
 class Size:
@@ -41,12 +38,16 @@ class Size:
     repeats
         Repeats along the structure's own cell vectors; they take the place of ``n_atoms``.
     shape
-        "supercell" (most cube-like), "folded" (diagonal, repeats 1, 2 or 4) or "hnf" (random).
+        "supercell" (most cube-like), "folded" (diagonal, repeats that divide ``grid``) or "hnf"
+        (random).
+    grid
+        k-point grid of the primitive cell that folded repeats divide.
     """
 
     n_atoms: int | tuple[int, int] | None = None
     repeats: tuple[int, int, int] | None = None
     shape: CellShape = "supercell"
+    grid: tuple[int, int, int] = (4, 4, 4)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def sized_cell(structure: Structure, size: Size, rng: np.random.Generator) -> St
     if not all(unit.pbc):
         return supercell(unit, _diagonal_repeats(unit, _draw_n_cells(unit, size.n_atoms, rng)))
     if size.shape == "folded":
-        return supercell(unit, _folded_repeats(unit, size.n_atoms, rng))
+        return supercell(unit, _folded_repeats(unit, size.n_atoms, size.grid, rng))
     n_cells = _draw_n_cells(unit, size.n_atoms, rng)
     if size.shape == "hnf":
         return supercell(unit, random_matrix(unit.cell, n_cells, rng))
@@ -148,23 +149,30 @@ def _draw_n_cells(unit: Structure, n_atoms: int | tuple[int, int], rng: np.rando
 
 
 def _folded_repeats(
-    unit: Structure, n_atoms: int | tuple[int, int], rng: np.random.Generator
+    unit: Structure,
+    n_atoms: int | tuple[int, int],
+    grid: tuple[int, int, int],
+    rng: np.random.Generator,
 ) -> IntArray:
-    grid = np.array(np.meshgrid(*[FOLDED_REPEATS] * 3, indexing="ij")).reshape(3, -1).T
-    sizes = grid.prod(axis=1) * unit.n_atoms
+    """Draw from the stubby cells of the size; a size that makes none gives way to one near it."""
+    divisors = ([d for d in range(1, n + 1) if n % d == 0] for n in grid)
+    choices = np.array(list(product(*divisors)))
+    sizes = choices.prod(axis=1) * unit.n_atoms
+    longest = np.linalg.norm(choices[:, :, None] * unit.cell, axis=2).max(axis=1)
     if isinstance(n_atoms, int):
-        target = sizes[np.abs(sizes - n_atoms).argmin()]
+        miss = np.abs(sizes - n_atoms)
+        near = miss <= max(0.2 * n_atoms, miss.min())
+        target = sizes[np.where(near, longest / np.cbrt(sizes), np.inf).argmin()]
     else:
         allowed = np.unique(sizes[(sizes >= n_atoms[0]) & (sizes <= n_atoms[1])])
         if len(allowed) == 0:
             raise StructureError(
                 f"No folded multiple of {unit.n_atoms} atoms has {n_atoms[0]} to {n_atoms[1]} "
-                f"atoms; the sizes are {np.unique(sizes).tolist()}."
+                f"atoms; with the k-grid {list(grid)} the sizes are {np.unique(sizes).tolist()}."
             )
         target = rng.choice(allowed)
-    repeats = grid[sizes == target]
-    longest = np.linalg.norm(repeats[:, :, None] * unit.cell, axis=2).max(axis=1)
-    stubby = repeats[longest <= 2.0 * longest.min() + 1e-9]
+    of_size = sizes == target
+    stubby = choices[of_size & (longest <= 1.5 * longest[of_size].min())]
     chosen: IntArray = stubby[rng.integers(len(stubby))]
     return chosen
 
@@ -354,7 +362,6 @@ def close_pairs(
 
 
 __all__ = [
-    "FOLDED_REPEATS",
     "CellShape",
     "Mixture",
     "Recipe",

@@ -97,8 +97,8 @@ class KPointRule(MSONable):
     """
 
     mode: Literal["folded", "spacing"] = "folded"
-    grid: Sequence[int] = (4, 4, 4)
-    offset: Sequence[bool] = (True, True, True)
+    grid: Sequence[int] = (6, 6, 6)
+    offset: Sequence[bool] = (False, False, False)
     spacing: float = 0.2
     primitive_cell: Sequence[Sequence[float]] | None = None
     primitive_n_atoms: int | None = None
@@ -120,8 +120,8 @@ class KPointRule(MSONable):
         cls,
         primitive: Structure,
         *,
-        grid: Sequence[int] = (4, 4, 4),
-        offset: Sequence[bool] = (True, True, True),
+        grid: Sequence[int] = (6, 6, 6),
+        offset: Sequence[bool] = (False, False, False),
     ) -> "KPointRule":
         """Return the rule for diagonal multiples of a primitive cell."""
         return cls("folded", grid, offset, 0.2, primitive.cell.tolist(), primitive.n_atoms)
