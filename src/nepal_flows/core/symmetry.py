@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-import spglib
+import spglib.error
 
 from nepal_flows.core.structure import Structure
 from nepal_flows.typing import IntArray
+
+spglib.error.OLD_ERROR_HANDLING = False  # failures are exceptions, as spglib advises
 
 
 def crystal_rotations(structure: Structure, *, tolerance: float = 1e-3) -> IntArray:
@@ -29,10 +31,9 @@ def crystal_rotations(structure: Structure, *, tolerance: float = 1e-3) -> IntAr
     crystal = (structure.cell.tolist(), scaled.tolist(), structure.numbers.tolist())
     try:
         found = spglib.get_symmetry(crystal, symprec=tolerance)
-    except spglib.SpglibError:
-        found = None
-    if found is None:
+    except spglib.error.SpglibError:
         return np.eye(3, dtype=np.int64)[None]
+    assert found is not None
     return np.unique(np.asarray(found["rotations"], dtype=np.int64), axis=0)
 
 

@@ -284,7 +284,7 @@ def test_temperatures_follow_the_melting_point(folder):
     assert (solid, melt) == (1500.0, 2500.0)
 
 
-def test_grid_is_made_of_multiples_of_four(folder):
+def test_grid_is_even_and_as_dense_as_asked(folder):
     silicon = read_structures(folder / "Si.vasp")[0]
-    assert suggested_grid(silicon) == (4, 4, 4)
+    assert suggested_grid(silicon) == (6, 6, 6)
     assert suggested_grid(silicon, spacing=0.3) == (8, 8, 8)

@@ -1,12 +1,15 @@
 """The plan: exact inputs, counts, needs, and what is refused."""
 
 import pytest
+from ase.build import bulk
 
 from nepal_flows.campaign import load_campaign
-from nepal_flows.campaign.forecast import label_seconds
+from nepal_flows.campaign.forecast import label_seconds, reduced_kpoints
+from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels, KPoints
 from nepal_flows.campaign.needs import labels_needed
 from nepal_flows.campaign.plan import build_plan, valence_electrons
 from nepal_flows.io.nep_in import read_nep_in
+from nepal_flows.io.structures import structure_from_atoms
 
 
 def planned(path):
@@ -150,28 +153,55 @@ def test_slab_in_a_periodic_cell_with_a_barostat_is_a_doubt(edited, folder):
     assert any("16.0 Å of vacuum, which npt would change" in message for message in found)
 
 
-def test_grid_that_does_not_fold_is_an_error(edited):
-    folded = "{code: espresso, pseudopotentials: {Cu: Cu.upf}, kpoints: {grid: [6, 6, 6]}}"
+@pytest.mark.parametrize(
+    ("kpoints", "place", "message"),
+    [
+        ("{grid: [5, 5, 5]}", "grid", "neither 2 nor 3"),
+        ("{grid: [4, 4, 4], offset: [true, true, true]}", "offset", "lacks the symmetry"),
+        ("{grid: [6, 6, 4]}", "grid", "Use equal numbers"),
+    ],
+)
+def test_grid_that_cannot_fold_or_lacks_the_symmetry_is_refused(edited, kpoints, place, message):
+    folded = f"{{code: espresso, pseudopotentials: {{Cu: Cu.upf}}, kpoints: {kpoints}}}"
     plan = planned(
         edited(
             ("{code: ase, calculator: emt}", folded),
-            ("{n_atoms: 32}", "{n_atoms: 8, mode: folded}"),
-            ("name: quick", "name: quick\nseeds: {n_atoms: [2, 8], mode: folded}"),
+            ("{n_atoms: 32}", "{n_atoms: 5, mode: folded}"),
+            ("name: quick", "name: quick\nseeds: {n_atoms: 1, mode: folded}"),
         )
     )
-    assert any("divided by 4" in problem.message for problem in plan.errors)
+    found = [p.message for p in plan.errors if p.place == f"labels.kpoints.{place}"]
+    assert len(found) == 1
+    assert message in found[0]
 
 
-def test_label_forecast_meets_the_measured_silicon_labels(edited):
-    for code, n_atoms, measured in (("espresso", 8, 7.4), ("espresso", 16, 14.5), ("cp2k", 16, 49)):
-        text = f"{{code: {code}, kpoints: {{mode: spacing}}}}"
-        if code == "espresso":
-            text = text.replace("kpoints", "pseudopotentials: {Cu: Cu.upf}, kpoints")
-        path = edited(("{code: ase, calculator: emt}", text))
-        campaign = load_campaign(path).campaign
-        seconds = label_seconds(campaign, n_atoms, {"Si": 4.0})
-        assert seconds == pytest.approx(measured, rel=0.1)
-        edited((text, "{code: ase, calculator: emt}"))
+@pytest.mark.parametrize(
+    ("code", "ecut", "grid", "seconds"),
+    [
+        ("espresso", 30, (4, 4, 4), 43.4),
+        ("espresso", 20, (6, 6, 6), 80.0),
+        ("espresso", 30, (6, 6, 6), 149.5),
+        ("cp2k", 30, (4, 4, 4), 85.0),
+        ("cp2k", 30, (6, 6, 6), 100.8),
+    ],
+)
+def test_label_forecast_meets_the_measured_silicon_labels(code, ecut, grid, seconds):
+    structure = structure_from_atoms(bulk("Si").repeat((2, 2, 2)))
+    kpoints = KPoints(grid=grid)
+    labels = (
+        EspressoLabels(code="espresso", pseudopotentials={"Si": "Si.upf"}, ecutwfc_Ry=ecut)
+        if code == "espresso"
+        else Cp2kLabels(code="cp2k")
+    )
+    n_kpoints = reduced_kpoints(kpoints, structure, primitive_n_atoms=2)
+    forecast = label_seconds(labels, n_atoms=16, n_kpoints=n_kpoints, valences={"Si": 4.0})
+    assert forecast == pytest.approx(seconds, rel=0.2)
+
+
+def test_spacing_gives_the_k_points_of_its_grid():
+    structure = structure_from_atoms(bulk("Cu", a=4.0, cubic=True))
+    rule = KPoints(mode="spacing", spacing_per_A=0.5)
+    assert reduced_kpoints(rule, structure, primitive_n_atoms=1) == 0.5 * (4**3 + 1)
 
 
 def test_forecast_grows_with_what_is_asked(edited, folder):

@@ -182,4 +182,4 @@ def test_folded_labels_accept_diagonal_multiples_of_one_cell(edited):
         ("{n_atoms: 32}", "{n_atoms: 8, mode: folded}"),
         ("name: quick", "name: quick\nseeds: {n_atoms: [2, 8], mode: folded}"),
     )
-    assert read_campaign(path).labels.kpoints.grid == (4, 4, 4)
+    assert read_campaign(path).labels.kpoints.grid == (6, 6, 6)

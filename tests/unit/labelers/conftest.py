@@ -118,14 +118,16 @@ def pseudo_directory(tmp_path) -> Path:
 
 @pytest.fixture
 def cp2k(silicon, cp2k_data) -> Cp2kLabeler:
-    rule = KPointRule.folded(silicon)
+    rule = KPointRule.folded(silicon, grid=(4, 4, 4), offset=(True,) * 3)
     return Cp2kLabeler(rule, elements=["Si"], data_directory=str(cp2k_data))
 
 
 @pytest.fixture
 def espresso(silicon, pseudo_directory) -> EspressoLabeler:
     return EspressoLabeler(
-        KPointRule.folded(silicon), {"Si": "Si.pbe-rrkj.UPF"}, str(pseudo_directory)
+        KPointRule.folded(silicon, grid=(4, 4, 4), offset=(True,) * 3),
+        {"Si": "Si.pbe-rrkj.UPF"},
+        str(pseudo_directory),
     )
 
 

@@ -28,7 +28,9 @@ def settings() -> Settings:
 @pytest.fixture
 def pw(silicon, settings) -> EspressoLabeler:
     folder = str(settings.pseudo_directory)
-    labeler = EspressoLabeler(KPointRule.folded(silicon), {"Si": "Si.pbe-rrkj.UPF"}, folder)
+    labeler = EspressoLabeler(
+        KPointRule.folded(silicon, grid=(4, 4, 4)), {"Si": "Si.pbe-rrkj.UPF"}, folder
+    )
     labeler.check(["Si"])
     return labeler
 
@@ -36,7 +38,7 @@ def pw(silicon, settings) -> EspressoLabeler:
 @pytest.fixture
 def cp2k(silicon, settings) -> Cp2kLabeler:
     labeler = Cp2kLabeler(
-        KPointRule.folded(silicon),
+        KPointRule.folded(silicon, grid=(4, 4, 4)),
         elements=["Si"],
         data_directory=str(settings.cp2k_data_directory),
     )
@@ -67,7 +69,7 @@ def test_pw_gives_the_free_energy_of_a_smeared_metal(settings, pool):
     atoms = bulk("Al", a=4.0).repeat((2, 1, 1))
     atoms.rattle(0.1, seed=4)
     labeler = EspressoLabeler(
-        KPointRule.folded(structure_from_atoms(bulk("Al", a=4.0))),
+        KPointRule.folded(structure_from_atoms(bulk("Al", a=4.0)), grid=(4, 4, 4)),
         {"Al": "Al.pz-vbc.UPF"},
         str(settings.pseudo_directory),
         ecutwfc_Ry=20.0,
@@ -81,7 +83,7 @@ def test_cp2k_gives_the_free_energy_of_a_smeared_metal(settings, pool):
     atoms = bulk("Al", a=4.0).repeat((2, 1, 1))
     atoms.rattle(0.1, seed=4)
     labeler = Cp2kLabeler(
-        KPointRule.folded(structure_from_atoms(bulk("Al", a=4.0))),
+        KPointRule.folded(structure_from_atoms(bulk("Al", a=4.0)), grid=(4, 4, 4)),
         elements=["Al"],
         smearing_temperature_K=6000.0,
         data_directory=str(settings.cp2k_data_directory),

@@ -1,0 +1,61 @@
+"""Rotations of crystals, and the k-point grids that have them."""
+
+import itertools
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from nepal_flows.core.structure import Structure
+from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry
+from nepal_flows.io.structures import structure_from_atoms
+
+CRYSTALS = {
+    "fcc": bulk("Cu"),
+    "bcc": bulk("Fe"),
+    "hcp": bulk("Mg"),
+    "cubic": bulk("Cu", cubic=True),
+    "diamond": bulk("Si"),
+    "zincblende": bulk("SiC", "zincblende", 4.3),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("fcc", 48), ("bcc", 48), ("hcp", 24), ("cubic", 48), ("diamond", 48), ("zincblende", 24)],
+)
+def test_crystals_have_the_rotations_of_their_class(name, order):
+    assert len(crystal_rotations(structure_from_atoms(CRYSTALS[name]))) == order
+
+
+def test_displaced_atoms_leave_the_identity():
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=3)
+    assert crystal_rotations(structure_from_atoms(atoms)).tolist() == [np.eye(3).tolist()]
+
+
+def test_coinciding_atoms_leave_the_identity():
+    twice = Structure(np.array([29, 29]), np.zeros((2, 3)), 4.0 * np.eye(3), (True, True, True))
+    assert crystal_rotations(twice).tolist() == [np.eye(3).tolist()]
+
+
+@pytest.mark.parametrize("name", CRYSTALS)
+@pytest.mark.parametrize("grid", [(4, 4, 4), (3, 3, 3), (4, 4, 2), (2, 4, 4)])
+@pytest.mark.parametrize("offset", [(0, 0, 0), (1, 1, 1), (0, 0, 1)])
+def test_grid_keeps_the_symmetry_where_every_point_meets_another(name, grid, offset):
+    """The points themselves, rotated in Cartesian space, against the criterion on integers."""
+    atoms = CRYSTALS[name]
+    rotations = crystal_rotations(structure_from_atoms(atoms))
+    cell, reciprocal = atoms.cell.array, np.linalg.inv(atoms.cell.array).T
+    steps = np.array(list(itertools.product(*(range(n) for n in grid))))
+    points = (steps + 0.5 * np.array(offset)) / np.array(grid)
+
+    def names(fractions):
+        return {tuple(x) for x in np.round(fractions * 24).astype(int) % 24}
+
+    kept = True
+    for rotation in rotations:
+        cartesian = cell.T @ rotation @ np.linalg.inv(cell.T)
+        rotated = points @ reciprocal @ cartesian.T
+        kept = kept and names(rotated @ cell.T) == names(points)
+    assert grid_keeps_symmetry(grid, offset, rotations) == kept
