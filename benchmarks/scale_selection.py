@@ -28,7 +28,6 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 import numpy as np
-from ase.build import bulk
 
 from nepal_flows.core.active_set import ActiveSet, build_active_set
 from nepal_flows.core.design_rows import map_in_threads
@@ -45,9 +44,13 @@ _parser.add_argument("--budget", type=int, default=50, help="frames to choose")
 _parser.add_argument("--threads", type=int, default=2, help="threads")
 _parser.add_argument("--memory", type=float, default=150.0, help="working memory, MB")
 _parser.add_argument("--neurons", type=int, default=27, help="neurons of the random network")
+_parser.add_argument(
+    "--stored", choices=("float32", "float64"), default="float32", help="precision of the factors"
+)
 _parser.add_argument("--model", help="a nep.txt of copper instead of the random network")
 OPTIONS = _parser.parse_args()
 
+LATTICE_A = 3.62
 SMALLEST_STEP_A, LARGEST_STEP_A = 0.03, 0.35
 """Root mean square displacement of the coldest and the hottest frame."""
 
@@ -71,18 +74,23 @@ def random_model(n_neurons: int) -> NepModel:
 
 def frames(model: NepModel, n_environments: int) -> list[ProjectionFactors]:
     """Return the factors of crystals of 108 atoms, from cold to molten."""
-    crystal = bulk("Cu", "fcc", a=3.62, cubic=True) * (3, 3, 3)
+    corners = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    basis = np.array([[0.0, 0.0, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
+    crystal = LATTICE_A * (corners + basis).reshape(-1, 3)
+    cell = 3.0 * LATTICE_A * np.eye(3)
     n_frames = -(-n_environments // len(crystal))
 
     def factors(index: int) -> ProjectionFactors:
         rng = np.random.default_rng([7, index])
         strain = np.eye(3) + 0.02 * rng.standard_normal((3, 3))
         step = SMALLEST_STEP_A * (LARGEST_STEP_A / SMALLEST_STEP_A) ** (index / n_frames)
-        positions = crystal.positions @ strain
+        positions = crystal @ strain
         positions += step / np.sqrt(3.0) * rng.standard_normal(positions.shape)
-        return projection_factors(
-            model, Structure(crystal.numbers, positions, crystal.cell.array @ strain)
+        found = projection_factors(
+            model, Structure(np.full(len(crystal), 29), positions, cell @ strain)
         )
+        y, v, t = (part.astype(OPTIONS.stored) for part in (found.y, found.v, found.t))
+        return ProjectionFactors(found.types, y, v, t)
 
     return map_in_threads(factors, range(n_frames), OPTIONS.threads)
 
@@ -122,8 +130,11 @@ def main() -> None:
     with measured("frames") as words:
         everything = frames(model, OPTIONS.environments)
         stored = sum(f.y.nbytes + f.v.nbytes + f.t.nbytes for f in everything)
-        dense = 8.0 * sum(f.n_atoms * f.n_projection for f in everything)
-        words.append(f"| {stored / 1e6:.0f} MB of factors, {dense / stored:.1f} times less than b")
+        dense = everything[0].y.itemsize * sum(f.n_atoms * f.n_projection for f in everything)
+        words.append(
+            f"| {stored / 1e6:.0f} MB of factors in {OPTIONS.stored}, {dense / stored:.1f} times "
+            "less than b"
+        )
     shuffled = [everything[i] for i in np.random.default_rng(0).permutation(len(everything))]
     limits = {"memory_limit_MB": OPTIONS.memory, "n_threads": OPTIONS.threads}
     with measured("active set") as words:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nepal_flows.core.design_rows import BLOCK_ROWS, DesignRows
-from nepal_flows.core.graded_rows import regraded, row_grades, row_products
+from nepal_flows.core.graded_rows import grades_after_swaps, row_grades, row_products
 from nepal_flows.core.maxvol import improve, lu_start
 from nepal_flows.core.span import Span
 from nepal_flows.typing import FloatArray, IntArray
@@ -27,6 +27,13 @@ _MAX_PAIRS = 100
 
 _SHARE_IN_REACH = 16
 """Up to one row in so many is looked at again and again between two passes over all."""
+
+_MOST_AT_ONCE = 64
+"""Up to so many rows per place are searched in one piece."""
+
+_HELD_PER_PLACE = 12
+_HELD_IN_ANY_CASE = 8192
+"""Rows that compete at a time where not all do; more cost more than the passes they save."""
 
 _EXPRESSED_TO = 1e-6
 """Active rows are a basis when each, expressed in all of them, is itself to within this."""
@@ -164,7 +171,7 @@ class _Search:
     express
         Returns the matrix that expresses a row in the active ones given, and their volume.
     capacity
-        How many rows may be held at a time.
+        How many rows may be held twice, as coefficients and as what is factorised.
 
     Attributes
     ----------
@@ -188,11 +195,12 @@ class _Search:
         self.capacity = capacity
         self.n_threads = n_threads
         self._express = express
-        sample = np.arange(rows.n_rows)
-        if len(sample) > capacity:
-            sample = np.linspace(0, rows.n_rows - 1, capacity).astype(np.int64)
         self.basis = basis
-        self._settle(sample[self._dominant(sample, basis)])
+        start = np.arange(rows.n_rows)
+        self.is_sampled = rows.n_rows > min(capacity, _MOST_AT_ONCE * basis.shape[1])
+        if self.is_sampled:
+            start = np.linspace(0, rows.n_rows - 1, self._n_held()).astype(np.int64)
+        self._settle(start[self._dominant(start, basis)])
 
     @property
     def largest(self) -> float:
@@ -206,9 +214,9 @@ class _Search:
 
     def run(self) -> None:
         """Swap until every row was verified to be within the tolerance, or give up."""
-        if self.rows.n_rows > self.capacity:
+        if self.is_sampled:
             self.grades = self._graded(in_float32=True)
-            self._improve()
+            self._improve(max_pairs=_MAX_PAIRS)
         self.grades = self._graded()
         for _ in range(_MAX_PASSES):
             if self.converged:
@@ -219,7 +227,7 @@ class _Search:
             if len(places) == 0:
                 break
             if was_basis and len(places) * _FEW_PLACES <= len(former):
-                self.grades = regraded(
+                self.grades = grades_after_swaps(
                     self.rows,
                     self.grades,
                     self.inverse,
@@ -231,19 +239,31 @@ class _Search:
             else:
                 self.grades = self._graded()
 
-    def _improve(self) -> None:
+    def _n_held(self) -> int:
+        """Return how many rows compete at a time where not all do."""
+        return min(self.capacity, max(_HELD_PER_PLACE * self.basis.shape[1], _HELD_IN_ANY_CASE))
+
+    def _improve(self, *, max_pairs: int = 0) -> None:
         """Swap until the rows in reach are within the tolerance, or the rounds are used up."""
         n_above = int((self.grades > self.tolerance).sum())
-        most = max(self.rows.n_rows // _SHARE_IN_REACH, self.capacity)
-        reach = _largest(self.grades, min(most, self.capacity + _SHARE_IN_REACH * n_above))
+        held = self._n_held()
+        most = max(self.rows.n_rows // _SHARE_IN_REACH, held)
+        reach = _largest(self.grades, min(most, held + _SHARE_IN_REACH * n_above))
         grades = self.grades[reach]
         for _ in range(_MAX_ROUNDS):
-            nearest = reach[_largest(grades, max(self.capacity - len(self.active), 1))]
+            nearest = reach[_largest(grades, held)]
             pool = np.union1d(self.active, nearest)
             if self.is_basis:
                 coefficients = row_products(self.rows, pool, self.inverse, n_threads=self.n_threads)
                 places = np.searchsorted(pool, self.active)
-                improve(coefficients, places, tolerance=self.tolerance, n_threads=self.n_threads)
+                improve(
+                    coefficients,
+                    places,
+                    tolerance=self.tolerance,
+                    max_pairs=max_pairs,
+                    n_threads=self.n_threads,
+                )
+                max_pairs = 0
                 del coefficients
             else:
                 places = self._dominant(pool, self.basis)
@@ -284,8 +304,8 @@ class _Search:
 
 
 def _capacity(d: int, rank: int, memory: float) -> int:
-    """Return how many rows may be held as coefficients, twice, beside a few (d, d) matrices."""
-    spare = 0.5 * memory - 8.0 * (4 * d * d + 4 * BLOCK_ROWS * d)
+    """Return how many rows may be held twice beside a few (d, d) matrices."""
+    spare = 0.8 * memory - 8.0 * (6 * d * d + 4 * BLOCK_ROWS * d)
     return max(int(spare / (16.0 * max(rank, 1))), 2 * rank, 1024)
 
 

@@ -91,7 +91,9 @@ def structure_grades(
     _check(inverses, factors)
     grades = np.zeros(len(factors.types))
     types = np.ascontiguousarray(factors.types, dtype=np.int64)
-    y, v, t = (np.ascontiguousarray(part) for part in (factors.y, factors.v, factors.t))
+    y, v, t = (
+        np.ascontiguousarray(part, dtype=np.float64) for part in (factors.y, factors.v, factors.t)
+    )
 
     def grade(part: slice) -> None:
         grades_kernel(types[part], y[part], v[part], t[part], inverses, grades[part])
@@ -135,9 +137,10 @@ def grades_by_frame(
 
     def grade(batch: slice) -> list[FloatArray]:
         frames = factors[batch]
-        types = np.concatenate([frame.types for frame in frames]).astype(np.int64)
+        types = np.concatenate([frame.types for frame in frames], dtype=np.int64)
         y, v, t = (
-            np.concatenate([getattr(frame, part) for frame in frames]) for part in ("y", "v", "t")
+            np.concatenate([getattr(frame, part) for frame in frames], dtype=np.float64)
+            for part in ("y", "v", "t")
         )
         grades = np.zeros(len(types))
         grades_kernel(types, y, v, t, inverses, grades)

@@ -2,9 +2,8 @@ r"""Many rows of a design matrix graded block by block, and graded anew after a 
 
 A grade in float64 is exact to rounding. In float32 it costs half and is off by about 1e-3 where
 the columns of M are large; it is good for choosing the rows to look at. When a few places of the
-active set got new rows, :math:`C' = C - C_J X`, every grade rises by at most
-:math:`\sum_{l \in J} |C_{il}| \max_j |X_{lj}|`: only rows for which this bound exceeds 1 have to be
-graded in full.
+active set got new rows, :math:`C' = C - C_J X`, a grade rises by no more than the largest entry of
+:math:`C_J X`, which is cheap: only rows whose bound exceeds 1 have to be graded in full.
 """
 
 import numba
@@ -88,7 +87,7 @@ def row_grades(
     return grades
 
 
-def regraded(
+def grades_after_swaps(
     rows: DesignRows,
     grades: FloatArray,
     inverse: FloatArray,
@@ -123,12 +122,13 @@ def regraded(
     difference = rows.dense(members) @ former_inverse
     square = difference[:, places]
     difference[np.arange(len(places)), places] -= 1.0
-    largest = np.abs(np.linalg.solve(square, difference)).max(axis=1)
+    change = np.linalg.solve(square, difference)
     columns = np.ascontiguousarray(former_inverse[:, places])
     bounds = np.empty(rows.n_rows)
 
     def bound(part: slice) -> None:
-        bounds[part] = grades[part] + np.abs(rows.dense(part) @ columns) @ largest
+        row_maxima(rows.dense(part) @ columns @ change, bounds[part])
+        bounds[part] += grades[part]
 
     map_in_threads(bound, blocks(0, rows.n_rows), n_threads)
     unsure = np.flatnonzero(bounds > 1.0)
@@ -146,4 +146,4 @@ def _float32_row_maxima(matrix: AnyArray, maxima: FloatArray) -> None:  # pragma
         maxima[i] = largest
 
 
-__all__ = ["regraded", "row_grades", "row_products"]
+__all__ = ["grades_after_swaps", "row_grades", "row_products"]

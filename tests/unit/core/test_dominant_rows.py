@@ -113,8 +113,8 @@ def test_few_swaps_after_the_last_pass_are_verified_by_a_bound(
         calls.append(len(options["places"]))
         return original(*args, **options)
 
-    original = dominant_rows.regraded
-    monkeypatch.setattr(dominant_rows, "regraded", counted)
+    original = dominant_rows.grades_after_swaps
+    monkeypatch.setattr(dominant_rows, "grades_after_swaps", counted)
     monkeypatch.setattr(dominant_rows, "_FEW_PLACES", 1)
     monkeypatch.setattr(dominant_rows, "_MAX_ROUNDS", 1)
     rows, _, found = streamed(frames)

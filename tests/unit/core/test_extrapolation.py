@@ -90,6 +90,29 @@ def test_frames_graded_together_have_the_grades_they_have_alone(case, rng) -> No
     assert grades_by_frame(active_set, []) == []
 
 
+def test_factors_kept_in_single_precision_are_graded_in_double(case, rng) -> None:
+    network, _, active_set = case
+    kept = []
+    for frame in network.frames(rng, 3, 20, width=1.0):
+        parts = (part.astype(np.float32) for part in (frame.y, frame.v, frame.t))
+        kept.append(ProjectionFactors(frame.types, *parts))
+    same = [
+        ProjectionFactors(f.types, *(part.astype(np.float64) for part in (f.y, f.v, f.t)))
+        for f in kept
+    ]
+    for short, long in zip(kept, same, strict=True):
+        np.testing.assert_array_equal(dense_projections(short), dense_projections(long))
+        np.testing.assert_array_equal(
+            structure_grades(active_set, short), structure_grades(active_set, long)
+        )
+    for short, long in zip(
+        grades_by_frame(active_set, kept), grades_by_frame(active_set, same), strict=True
+    ):
+        np.testing.assert_array_equal(short, long)
+    short, long = (build_active_set(frames, ["Cu", "Au"]) for frames in (kept, same))
+    np.testing.assert_array_equal(short.inverses, long.inverses)
+
+
 def test_grades_far_outside_are_large(case, rng) -> None:
     network, _, active_set = case
     far = network.factors(rng.integers(0, 2, 20), 1.0 + 2.0 * rng.standard_normal((20, 5)))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nepal_flows.core.design_rows import DesignRows
-from nepal_flows.core.graded_rows import regraded, row_grades, row_products
+from nepal_flows.core.graded_rows import grades_after_swaps, row_grades, row_products
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_after_few_swaps_grades_above_one_are_exact_and_others_bounded(rows, n_c
     active[places] = members
     fresh = np.linalg.inv(rows.dense(active))
     exact = np.abs(everything @ fresh).max(axis=1)
-    found = regraded(
+    found = grades_after_swaps(
         rows,
         np.abs(everything @ former).max(axis=1),
         fresh,

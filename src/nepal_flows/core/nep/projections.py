@@ -30,6 +30,9 @@ _EMPTY = np.empty((0, 0))
 class ProjectionFactors:
     """The B-projections of a structure's atoms in factorised form, dimensionless.
 
+    The arrays are float64. Where millions of environments are kept they may be float32: the
+    numerics stay in float64, on projections that are rounded to 1e-7 relative.
+
     Attributes
     ----------
     types
@@ -132,7 +135,7 @@ def dense_projections(
         y, v, t = y[chosen], v[chosen], t[chosen]
     n_atoms, n_descriptors = y.shape
     blocks = np.empty((n_atoms, v.shape[1], n_descriptors + 2))
-    np.multiply(v[:, :, None], y[:, None, :], out=blocks[:, :, :n_descriptors])
+    np.multiply(v[:, :, None], y[:, None, :], out=blocks[:, :, :n_descriptors], dtype=np.float64)
     blocks[:, :, n_descriptors] = -v
     blocks[:, :, n_descriptors + 1] = t
     return blocks.reshape(n_atoms, -1)
