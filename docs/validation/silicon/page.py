@@ -301,9 +301,7 @@ def _labels(results: Mapping[str, Any]) -> str:
         f"the energies lie on the fitted curve to {dft['fit_residual_meV_per_atom']:.3f} meV/atom.",
         f"- Elastic constants that the crystal's symmetry makes equal or zero differ by up to "
         f"{dft['cubic_symmetry_broken_by_GPa']:.1f} GPa from their mean, phonons by up to "
-        f"{spread:.2f} THz ({mode}): the shifted 4 x 4 x 4 grid has the threefold axis along [111] "
-        "but not the cube's symmetry, and with few k-points it shows. A potential cannot follow; "
-        "it learns the mean, and what is left over looks like noise of the labels.",
+        f"{spread:.2f} THz ({mode}): what the labels' k-points and grids leave of it.",
     ]
     lines += [
         f"- {one['class']}: the campaign's k-points against dense ones (2 x 2 x 2 in the cubic "

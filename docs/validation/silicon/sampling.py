@@ -174,8 +174,8 @@ def pw_frames(
     labeler: EspressoLabeler,
     directory: Path,
     *,
-    n_equilibration: int = 50,
-    interval_steps: int = 40,
+    n_equilibration: int = 30,
+    interval_steps: int = 20,
     time_step_fs: float = 2.0,
 ) -> list[Structure]:
     """Return frames of pw.x's own molecular dynamics, at fixed volume.

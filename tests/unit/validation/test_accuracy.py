@@ -59,7 +59,7 @@ def test_safe_atoms_are_those_up_to_the_threshold(perfect):
 
 
 def test_groups_are_joined_by_a_part_of_their_name(perfect):
-    named = {"frames/a/2x2x2/x": perfect, "frames/a/4x2x1/y": perfect, "frames/b/2x2x2/x": perfect}
+    named = {"frames/a/2x2x2/x": perfect, "frames/a/3x2x1/y": perfect, "frames/b/2x2x2/x": perfect}
     classes = by_key(named, 1)
     assert {name: len(one.energies) for name, one in classes.items()} == {"a": 4, "b": 2}
     assert joined([perfect, perfect]).grades.tolist() == [*perfect.grades, *perfect.grades]
