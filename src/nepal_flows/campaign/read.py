@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nepal_flows.campaign.checks import campaign_problems
+from nepal_flows.campaign.file import Location, dotted, parsed_file
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.reference import sections_of
-from nepal_flows.campaign.section import Name
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CampaignError, InputError
 from nepal_flows.io.structures import read_structures
-
-Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +62,7 @@ def load_campaign(path: str | Path) -> LoadedCampaign:
         If the file or anything it refers to is wrong; all problems are listed.
     """
     path = Path(path)
-    raw, lines = _parsed(path)
+    raw, lines = parsed_file(path)
     problems: list[tuple[Location, str]] = []
     campaign: Campaign | None = None
     try:
@@ -87,29 +84,6 @@ def load_campaign(path: str | Path) -> LoadedCampaign:
     return LoadedCampaign(path, campaign, tuple(structures))
 
 
-def campaign_directory(path: str | Path) -> Path:
-    """Return the folder of a campaign file: beside it, named after the campaign.
-
-    Nothing else of the file is looked at, so that what is on record can be asked for when the file
-    or its structures are no longer what they were.
-
-    Raises
-    ------
-    CampaignError
-        If there is no such file, or it has no usable name.
-    """
-    path = Path(path)
-    raw, _ = _parsed(path)
-    try:
-        name = TypeAdapter(Name).validate_python(raw.get("name"))
-    except ValidationError as error:
-        raise CampaignError(
-            f"`{path}` has the `name` {raw.get('name')!r}; expected letters, digits and `_.+-`, 60 "
-            "at most. Correct it, or give the campaign's folder instead of the file."
-        ) from error
-    return path.absolute().parent / name
-
-
 def with_elements(campaign: Campaign, structures: Sequence[Structure]) -> Campaign:
     """Return the campaign with ``model.elements`` filled in, by first appearance, mixes last."""
     if campaign.model.elements != "auto":
@@ -121,53 +95,6 @@ def with_elements(campaign: Campaign, structures: Sequence[Structure]) -> Campai
         found += [] if mix is None else list(mix.elements)
     model = campaign.model.model_copy(update={"elements": tuple(dict.fromkeys(found))})
     return campaign.model_copy(update={"model": model})
-
-
-def _parsed(path: Path) -> tuple[Any, dict[Location, int]]:
-    """Return the content of a YAML file, and the line of every key and item."""
-    if not path.is_file():
-        raise CampaignError(
-            f"There is no campaign file `{path}`. Write one with `nepal init POSCAR`."
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise CampaignError(f"`{path}` is not a text file in UTF-8 ({error}).") from error
-    except yaml.YAMLError as error:
-        raise CampaignError(f"`{path}` is not YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise CampaignError(
-            f"`{path}` is not a campaign file: it holds no `key: value` pairs. See "
-            "`nepal init POSCAR` for one to start from."
-        )
-    lines: dict[Location, int] = {}
-    try:
-        located = list(_lines(node, ()))
-    except RecursionError as error:
-        raise CampaignError(f"`{path}` holds an anchor that contains itself.") from error
-    for location, line in located:
-        if location in lines:
-            raise CampaignError(
-                f"`{path}`, line {line}: `{_dotted(location)}` is given twice "
-                f"(first in line {lines[location]}). Keep one."
-            )
-        lines[location] = line
-    return raw, lines
-
-
-def _lines(node: yaml.Node | None, location: Location) -> Iterator[tuple[Location, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = (*location, key.value)
-            yield inner, key.start_mark.line + 1
-            yield from _lines(value, inner)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            inner = (*location, index)
-            yield inner, value.start_mark.line + 1
-            yield from _lines(value, inner)
 
 
 def _structure_files(raw: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -287,13 +214,6 @@ def _all_keys(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]
             yield from _all_keys(inner, f"{prefix}.{name}" if prefix else name)
 
 
-def _dotted(location: Location) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
-    return text
-
-
 def _report(
     path: Path, problems: Sequence[tuple[Location, str]], lines: Mapping[Location, int]
 ) -> str:
@@ -308,13 +228,12 @@ def _report(
     for location, message in ordered:
         line = line_of(location)
         place = f"line {line}, " if line else ""
-        text.append(f"  {place}`{_dotted(location) or 'the file'}`: {message}")
+        text.append(f"  {place}`{dotted(location) or 'the file'}`: {message}")
     return "\n".join(text)
 
 
 __all__ = [
     "LoadedCampaign",
-    "campaign_directory",
     "load_campaign",
     "read_campaign",
     "with_elements",

@@ -4,14 +4,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nepal_flows.campaign.read import LoadedCampaign, campaign_directory, load_campaign
-from nepal_flows.engines.pool import close_shared_pool
+from nepal_flows.campaign.file import campaign_directory
 from nepal_flows.errors import CampaignError
-from nepal_flows.records import CampaignLock, Records, job_store_from_settings
+from nepal_flows.records import (
+    CampaignLock,
+    Records,
+    job_store_from_settings,
+    records_from_settings,
+)
 from nepal_flows.records.store import has_jobflow_configuration
 from nepal_flows.schemas import CampaignDoc
 from nepal_flows.settings import read_settings
+
+if TYPE_CHECKING:
+    from nepal_flows.campaign.read import LoadedCampaign
 
 STORE = "store"
 """Folder of the embedded store, inside the campaign's folder."""
@@ -58,7 +66,7 @@ def located_campaign(target: Path | None) -> Located:
             f"There is no campaign in `{directory}` yet: it has not run. Start it with "
             "`nepal run CAMPAIGN`."
         )
-    records = Records(job_store_from_settings(directory / STORE, kind=kind))
+    records = records_from_settings(directory / STORE, kind=kind)
     found = list(records.query(CampaignDoc, {"name": name}))
     if not found and not uses_server:
         found = list(records.query(CampaignDoc))
@@ -87,7 +95,7 @@ class Opened:
 
     directory: Path
     records: Records
-    loaded: LoadedCampaign
+    loaded: "LoadedCampaign"
 
 
 @contextmanager
@@ -101,6 +109,9 @@ def opened_campaign(path: Path, directory: Path | None) -> Iterator[Opened]:
     CampaignLockedError
         If another process runs the campaign.
     """
+    from nepal_flows.campaign.read import load_campaign
+    from nepal_flows.engines.pool import close_shared_pool
+
     loaded = load_campaign(path)
     folder = directory or loaded.directory
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from nepal_flows.cli.locate import Located
 from nepal_flows.records import require_intact
-from nepal_flows.report import summary_lines, write_report
-from nepal_flows.report.loading import report_data
+from nepal_flows.report.newest import newest_data
+from nepal_flows.report.summary import summary_lines
 from nepal_flows.schemas import IterationDoc
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ def write_campaign_report(located: Located, out: Path | None, *, running: bool |
     BlobError
         If the page is written, but bytes that the campaign's documents name are damaged.
     """
+    from nepal_flows.report import report_data, write_report
+
     data = report_data(located.records, located.campaign.key, is_running=running)
     path = Path(write_report(data, out or located.directory / REPORT))
     require_intact(located.records.blobs, data.documents)
@@ -31,8 +33,7 @@ def write_campaign_report(located: Located, out: Path | None, *, running: bool |
 
 def status_lines(located: Located, *, running: bool) -> list[str]:
     """Return the state of a campaign as text."""
-    data = report_data(located.records, located.campaign.key, with_arrays=False, is_running=running)
-    return summary_lines(data)
+    return summary_lines(newest_data(located.records, located.campaign.key, is_running=running))
 
 
 def status_content(located: Located, *, running: bool) -> dict[str, Any]:

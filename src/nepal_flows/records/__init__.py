@@ -2,7 +2,7 @@
 
 from nepal_flows.records.blob_directory import BlobDirectory
 from nepal_flows.records.blobs import Blobs
-from nepal_flows.records.chosen import ChosenLabel, chosen_labels
+from nepal_flows.records.chosen import ChosenLabel, chosen_keys, chosen_labels
 from nepal_flows.records.integrity import damaged_blobs, require_intact
 from nepal_flows.records.keys import (
     dataset_key,
@@ -18,7 +18,11 @@ from nepal_flows.records.lock import CampaignLock
 from nepal_flows.records.once import made_once, make_missing
 from nepal_flows.records.records import Records
 from nepal_flows.records.sqlite_store import SqliteStore
-from nepal_flows.records.store import embedded_job_store, job_store_from_settings
+from nepal_flows.records.store import (
+    embedded_job_store,
+    job_store_from_settings,
+    records_from_settings,
+)
 
 __all__ = [
     "BlobDirectory",
@@ -27,6 +31,7 @@ __all__ = [
     "ChosenLabel",
     "Records",
     "SqliteStore",
+    "chosen_keys",
     "chosen_labels",
     "damaged_blobs",
     "dataset_key",
@@ -39,6 +44,7 @@ __all__ = [
     "made_once",
     "make_missing",
     "model_key",
+    "records_from_settings",
     "require_intact",
     "settings_key",
     "structure_key",

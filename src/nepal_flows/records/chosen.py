@@ -45,6 +45,19 @@ def chosen_labels(
         Only what iterations before this one asked for: what its model may know, whether or not
         the iteration was interrupted while its own frames were labelled. None for all.
     """
+    wanted = chosen_keys(records, campaign_id, settings, before=before)
+    found = records.query(LabelDoc, {"key": {"$in": list(wanted)}})
+    labels = {label.key: label for label in found}
+    return [ChosenLabel(labels[key], *asked) for key, asked in wanted.items() if key in labels]
+
+
+def chosen_keys(
+    records: Records, campaign_id: str, settings: str, *, before: int | None = None
+) -> dict[str, tuple[SelectedFrame, int | None]]:
+    """Return by label key which frames a campaign asked for, and in which iteration.
+
+    The parameters are those of `chosen_labels`; seeds and imports have no iteration.
+    """
     selections = sorted(
         records.query(SelectionDoc, {"campaign_id": campaign_id}),
         key=_age,
@@ -57,9 +70,7 @@ def chosen_labels(
             key = label_key(frame.structure_key, settings)
             if key not in wanted or (wanted[key][0].role, frame.role) == ("holdout", "train"):
                 wanted[key] = (frame, doc.iteration)
-    found = records.query(LabelDoc, {"key": {"$in": list(wanted)}})
-    labels = {label.key: label for label in found}
-    return [ChosenLabel(labels[key], *asked) for key, asked in wanted.items() if key in labels]
+    return wanted
 
 
 def _age(document: SelectionDoc) -> tuple[int, bool, str]:
@@ -68,4 +79,4 @@ def _age(document: SelectionDoc) -> tuple[int, bool, str]:
     return iteration, not document.model_sha256, document.key
 
 
-__all__ = ["ChosenLabel", "chosen_labels"]
+__all__ = ["ChosenLabel", "chosen_keys", "chosen_labels"]

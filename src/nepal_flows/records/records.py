@@ -47,7 +47,20 @@ class Records:
 
     def __init__(self, job_store: "JobStore") -> None:
         whole: Any = job_store
-        stores: Mapping[str, Any] = whole.additional_stores
+        self._use(whole.additional_stores)
+
+    @classmethod
+    def of_stores(cls, stores: Mapping[str, Any]) -> "Records":
+        """Return the records in two maggma stores named ``records`` and ``blobs``.
+
+        The parameters of the class, for those who need no JobStore: importing jobflow takes longer
+        than most questions to the store.
+        """
+        records = cls.__new__(cls)
+        records._use(stores)
+        return records
+
+    def _use(self, stores: Mapping[str, Any]) -> None:
         try:
             self.store = stores[RECORDS_STORE]
             blobs = stores[BLOBS_STORE]
@@ -298,6 +311,8 @@ def _escaped(name: str) -> str:
 
 
 def _unescaped(name: str) -> str:
+    if "%" not in name:
+        return name
     return name.replace("%24", "$").replace("%2E", ".").replace("%25", "%")
 
 

@@ -128,9 +128,14 @@ class SqliteCollection:
     ) -> Iterator[dict[str, Any]]:
         """Yield the documents that match, in the order of insertion unless sorted."""
         with self._reading() as connection:
-            is_cut = bool(limit) and not sort and not skip
-            found = self._select(connection, filter, limit=limit if is_cut else 0)
-        if sort:
+            by_columns = sort is None or all(field in self._columns for field, _ in sort)
+            found = self._select(
+                connection,
+                filter,
+                limit=limit if by_columns and not skip else 0,
+                sort=sort if sort and by_columns else (),
+            )
+        if sort and not by_columns:
             found = in_order(found, sort)
         for document in found[skip : skip + limit if limit else None]:
             yield projected(document, projection)
@@ -223,10 +228,16 @@ class SqliteCollection:
         )
 
     def _select(
-        self, connection: sqlite3.Connection, filter: Mapping[str, Any] | None, *, limit: int = 0
+        self,
+        connection: sqlite3.Connection,
+        filter: Mapping[str, Any] | None,
+        *,
+        limit: int = 0,
+        sort: Sequence[tuple[str, int]] = (),
     ) -> list[dict[str, Any]]:
         query = sql_criteria(filter, self._columns)
-        sql = f'SELECT document FROM "{self.name}" WHERE {query.where} ORDER BY seq'
+        order = "".join(f'"{field}" {"DESC" if way < 0 else "ASC"},' for field, way in sort)
+        sql = f'SELECT document FROM "{self.name}" WHERE {query.where} ORDER BY {order} seq'
         if limit and not query.rest:
             sql += f" LIMIT {int(limit)}"
         rows = connection.execute(sql, query.values).fetchall()

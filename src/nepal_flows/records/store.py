@@ -38,18 +38,38 @@ def embedded_job_store(directory: str | Path) -> "JobStore":
     """
     from jobflow.core.store import JobStore  # noqa: PLC0415 - half a second
 
-    base = Path(directory).expanduser().absolute()
-    file = base / STORE_FILE
+    file = _base(directory) / STORE_FILE
     job_store = JobStore(
         SqliteStore(file, "outputs", indexes=["uuid", "index"], key="uuid"),
         additional_stores={
             "data": SqliteStore(file, "data", indexes=["blob_uuid"], key="blob_uuid"),
-            RECORDS_STORE: SqliteStore(file, "records", indexes=INDEXED_FIELDS, key="_id"),
-            BLOBS_STORE: BlobDirectory(base / BLOB_DIRECTORY),
+            **_embedded_stores(directory),
         },
     )
     job_store.connect()
     return job_store
+
+
+def _base(directory: str | Path) -> Path:
+    return Path(directory).expanduser().absolute()
+
+
+def _embedded_stores(directory: str | Path) -> dict[str, Any]:
+    base = _base(directory)
+    return {
+        RECORDS_STORE: SqliteStore(base / STORE_FILE, "records", indexes=INDEXED_FIELDS, key="_id"),
+        BLOBS_STORE: BlobDirectory(base / BLOB_DIRECTORY),
+    }
+
+
+def records_from_settings(directory: str | Path, *, kind: str = "auto") -> Records:
+    """Return the records that a site's settings ask for, without a JobStore where none is needed.
+
+    Parameters and errors are those of `job_store_from_settings`.
+    """
+    if kind == "embedded" or (kind == "auto" and not has_jobflow_configuration()):
+        return Records.of_stores(_embedded_stores(directory))
+    return Records(job_store_from_settings(directory, kind=kind))
 
 
 def job_store_from_settings(directory: str | Path, *, kind: str = "auto") -> "JobStore":
@@ -99,4 +119,9 @@ def _give_up_soon(job_store: "JobStore") -> None:
             store.mongoclient_kwargs = {"serverSelectionTimeoutMS": SERVER_TIMEOUT_MS, **given}
 
 
-__all__ = ["embedded_job_store", "has_jobflow_configuration", "job_store_from_settings"]
+__all__ = [
+    "embedded_job_store",
+    "has_jobflow_configuration",
+    "job_store_from_settings",
+    "records_from_settings",
+]

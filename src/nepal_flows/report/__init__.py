@@ -1,10 +1,14 @@
 """One page that explains a campaign, and its few-line summary for the terminal."""
 
-from nepal_flows.report.data import GradeTrace, LossHistory, ParityPoints, ReportData
-from nepal_flows.report.loading import report_data
-from nepal_flows.report.page import build_report, write_report
-from nepal_flows.report.summary import summary_lines
-from nepal_flows.report.verdict import Verdict, build_verdict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nepal_flows.report.data import GradeTrace, LossHistory, ParityPoints, ReportData
+    from nepal_flows.report.loading import report_data
+    from nepal_flows.report.page import build_report, write_report
+    from nepal_flows.report.summary import summary_lines
+    from nepal_flows.report.verdict import Verdict, build_verdict
 
 __all__ = [
     "GradeTrace",
@@ -18,3 +22,23 @@ __all__ = [
     "summary_lines",
     "write_report",
 ]
+
+_HOMES = {
+    "GradeTrace": "data",
+    "LossHistory": "data",
+    "ParityPoints": "data",
+    "ReportData": "data",
+    "Verdict": "verdict",
+    "build_report": "page",
+    "build_verdict": "verdict",
+    "report_data": "loading",
+    "summary_lines": "summary",
+    "write_report": "page",
+}
+"""Module of every name: each is imported when it is asked for, so that `nepal status` is quick."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

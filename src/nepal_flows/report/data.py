@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from nepal_flows.report.totals import Totals
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
@@ -122,6 +123,8 @@ class ReportData:
         Whether the newest selection waits for a person's approval before it is labelled.
     missing
         What should have been in the store and was not, in sentences.
+    totals
+        What the campaign adds up to, where labels and earlier iterations were not loaded.
     """
 
     campaign: CampaignDoc
@@ -140,6 +143,7 @@ class ReportData:
     is_running: bool | None = None
     is_waiting: bool = False
     missing: tuple[str, ...] = ()
+    totals: Totals | None = None
 
     @property
     def documents(self) -> tuple[Document, ...]:
@@ -253,14 +257,31 @@ class ReportData:
 
     def total_cost(self) -> Cost:
         """Return the cost of everything that is on record."""
+        if self.totals is not None:
+            making = [doc.cost for doc in self.selections if doc.iteration is None]
+            return total_cost([self.totals.cost, *making, *self._end_cost().values()])
         return total_cost(
             cost for _, stages in self.cost_by_iteration() for cost in stages.values()
         )
 
+    @property
+    def n_iterations(self) -> int:
+        """Iterations that ended."""
+        return len(self.iterations) if self.totals is None else self.totals.n_iterations
+
+    @property
+    def n_atoms_labelled(self) -> int:
+        """Atoms in labels that are done."""
+        if self.totals is not None:
+            return self.totals.n_atoms
+        return sum(doc.n_atoms for doc in self.labels if doc.status == "done")
+
     def elapsed_s(self) -> float | None:
         """Return the time from the campaign's beginning to its newest document, pauses too."""
         groups = (self.iterations, self.models, self.explorations, self.labels, self.validations)
-        stamps = [_seconds(doc.created_at) for group in groups for doc in group]
+        texts = [doc.created_at for group in groups for doc in group]
+        texts += [self.totals.newest] if self.totals is not None else []
+        stamps = [_seconds(text) for text in texts]
         begun = _seconds(self.campaign.created_at)
         known = [stamp for stamp in stamps if stamp is not None]
         return max(known) - begun if known and begun is not None and max(known) > begun else None

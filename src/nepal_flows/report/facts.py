@@ -68,6 +68,10 @@ def newest_calibration(data: ReportData) -> Calibration | None:
 
 def label_counts(data: ReportData) -> tuple[int, int, int, int] | None:
     """Return the number of labels: all, trained on, held out, failed; None if unknown."""
+    totals = data.totals
+    if totals is not None and totals.n_labels:
+        trained = totals.n_labels - totals.n_failed - totals.n_holdout
+        return totals.n_labels, trained, totals.n_holdout, totals.n_failed
     if data.labels:
         failed = sum(doc.status == "quarantined" for doc in data.labels)
         holdout = sum(doc.role == "holdout" and doc.status == "done" for doc in data.labels)

@@ -1,8 +1,7 @@
 """Read from the records what one report is made of."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
@@ -12,15 +11,15 @@ from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training.reference_energies import reference_energy
 from nepal_flows.core.structure import LabelledStructure
-from nepal_flows.errors import NepalError, RecordError
+from nepal_flows.errors import RecordError
 from nepal_flows.io.frames import unpack_arrays, unpack_frames
 from nepal_flows.io.nep_outputs import LOSS_COLUMNS
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.records import Records, chosen_labels
 from nepal_flows.report.data import Dataset, GradeTrace, LossHistory, ParityPoints, ReportData
+from nepal_flows.report.reading import Reader, age, is_waiting, keys_of, stored_campaign
 from nepal_flows.schemas import (
     ActiveSetDoc,
-    ApprovalDoc,
     BlobRef,
     CampaignDoc,
     Document,
@@ -56,7 +55,7 @@ def report_data(
     campaign_id
         Which campaign.
     with_arrays
-        Read and predict what figures need; a summary does without.
+        Read and predict what figures need.
     is_running
         Whether a process holds the campaign's lock, if the caller knows.
     n_threads
@@ -68,77 +67,27 @@ def report_data(
         If there is no such campaign. Whatever else is missing or damaged is named in
         ``missing``.
     """
-    campaign = _campaign(records, campaign_id)
-    data = _documents(_Reader(records), campaign, is_running)
-    return _with_arrays(data, _Reader(records), n_threads) if with_arrays else data
+    campaign = stored_campaign(records, campaign_id)
+    data = _documents(Reader(records), campaign, is_running)
+    return _with_arrays(data, Reader(records), n_threads) if with_arrays else data
 
 
-@dataclass(eq=False)
-class _Reader:
-    """Reads documents and blobs, and keeps account of what is missing."""
-
-    records: Records
-    missing: list[str] = field(default_factory=list)
-
-    def of_campaign(self, kind: type[DocT], campaign_id: str, keys: Iterable[str]) -> list[DocT]:
-        """Return the campaign's documents of a class: its own, and those it took over by key."""
-        wanted = list(dict.fromkeys(keys))
-        own = self.records.query(kind, {"campaign_id": campaign_id})
-        found = {doc.key: doc for doc in own}
-        others = [key for key in wanted if key not in found]
-        if others:
-            taken_over = self.records.query(kind, {"key": {"$in": others}})
-            found |= {doc.key: doc for doc in taken_over}
-        gone = [key for key in wanted if key not in found]
-        if gone:
-            what = kind.kind.replace("_", " ")
-            self.missing.append(
-                f"{len(gone)} {what} document(s) of {len(wanted)} are not on record "
-                f"(the first: {gone[0]})"
-            )
-        return sorted(found.values(), key=_order)
-
-    def attempt(
-        self, what: str, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T | None:
-        """Return what `read` gives; None, and a note, where the records are at fault."""
-        try:
-            return read(*args, **kwargs)
-        except (NepalError, ValueError) as error:
-            self.missing.append(f"{what} cannot be shown: {error}")
-            return None
-
-
-def _order(document: Document) -> tuple[int, str, str]:
-    iteration = -1 if document.iteration is None else document.iteration
-    return (iteration, document.created_at, document.key)
-
-
-def _campaign(records: Records, campaign_id: str) -> CampaignDoc:
-    campaign = records.find(CampaignDoc, campaign_id)
-    if campaign is None:
-        known = [str(row["key"]) for row in records.rows(CampaignDoc, properties=["key"])]
-        listed = f"On record are: {', '.join(sorted(known))}." if known else "There is none yet."
-        raise RecordError(f"There is no campaign `{campaign_id}` on record. {listed}")
-    return campaign
-
-
-def _documents(reader: _Reader, campaign: CampaignDoc, is_running: bool | None) -> ReportData:
+def _documents(reader: Reader, campaign: CampaignDoc, is_running: bool | None) -> ReportData:
     name = campaign.key
     iterations = reader.of_campaign(IterationDoc, name, ())
     models = reader.of_campaign(
-        TrainingDoc, name, _keys([campaign.final_model_key], (i.model_key for i in iterations))
+        TrainingDoc, name, keys_of([campaign.final_model_key], (i.model_key for i in iterations))
     )
     active_sets = reader.of_campaign(
         ActiveSetDoc,
         name,
-        _keys([campaign.final_active_set_key], (i.active_set_key for i in iterations)),
+        keys_of([campaign.final_active_set_key], (i.active_set_key for i in iterations)),
     )
     explorations = reader.of_campaign(
         ExplorationDoc, name, (key for i in iterations for key in i.exploration_keys)
     )
     selections = reader.of_campaign(SelectionDoc, name, (i.selection_key for i in iterations))
-    validations = reader.of_campaign(ValidationDoc, name, _keys([campaign.validation_key]))
+    validations = reader.of_campaign(ValidationDoc, name, keys_of([campaign.validation_key]))
     return ReportData(
         campaign=campaign,
         iterations=tuple(iterations),
@@ -150,22 +99,9 @@ def _documents(reader: _Reader, campaign: CampaignDoc, is_running: bool | None) 
         validations=tuple(validations),
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         is_running=is_running,
-        is_waiting=_is_waiting(reader.records, campaign, selections),
+        is_waiting=is_waiting(reader.records, campaign, selections),
         missing=tuple(reader.missing),
     )
-
-
-def _is_waiting(
-    records: Records, campaign: CampaignDoc, selections: Sequence[SelectionDoc]
-) -> bool:
-    if not campaign.settings.get("pause_before_label") or not selections:
-        return False
-    newest = selections[-1]
-    return bool(newest.selected) and records.find(ApprovalDoc, newest.key) is None
-
-
-def _keys(*groups: Iterable[str | None]) -> list[str]:
-    return [key for group in groups for key in group if key is not None]
 
 
 def _labels(records: Records, campaign: CampaignDoc) -> tuple[LabelDoc, ...]:
@@ -175,7 +111,7 @@ def _labels(records: Records, campaign: CampaignDoc) -> tuple[LabelDoc, ...]:
     """
     chosen = chosen_labels(records, campaign.key, campaign.fixed["labels"])
     labels = [_as_chosen(entry.label, entry.frame, entry.iteration) for entry in chosen]
-    return tuple(sorted(labels, key=_order))
+    return tuple(sorted(labels, key=age))
 
 
 def _as_chosen(label: LabelDoc, frame: SelectedFrame, iteration: int | None) -> LabelDoc:
@@ -187,7 +123,7 @@ def _as_chosen(label: LabelDoc, frame: SelectedFrame, iteration: int | None) -> 
     )
 
 
-def _with_arrays(data: ReportData, reader: _Reader, n_threads: int) -> ReportData:
+def _with_arrays(data: ReportData, reader: Reader, n_threads: int) -> ReportData:
     model = data.delivered_model
     histories: list[LossHistory] = []
     parity: list[ParityPoints] = []
@@ -221,7 +157,7 @@ def _loss(records: Records, model: TrainingDoc, label: str) -> LossHistory:
     return LossHistory(label, LOSS_COLUMNS, values)
 
 
-def _traces(reader: _Reader, runs: Sequence[ExplorationDoc]) -> list[GradeTrace]:
+def _traces(reader: Reader, runs: Sequence[ExplorationDoc]) -> list[GradeTrace]:
     """Return the traces of the newest round that was explored."""
     newest = max((run.iteration or 0 for run in runs), default=0)
     traces = []
@@ -239,7 +175,7 @@ def _traces(reader: _Reader, runs: Sequence[ExplorationDoc]) -> list[GradeTrace]
 
 
 def _parity(
-    reader: _Reader, data: ReportData, document: TrainingDoc, n_threads: int
+    reader: Reader, data: ReportData, document: TrainingDoc, n_threads: int
 ) -> list[ParityPoints]:
     """Return references and predictions of the delivered model on all data sets on record."""
     model = reader.attempt("Parity", _model, reader.records, document)

@@ -44,7 +44,7 @@ def _labels(data: ReportData) -> str:
     if counts is None:
         return ""
     total, training, holdout, failed = counts
-    atoms = sum(doc.n_atoms for doc in data.labels if doc.status == "done")
+    atoms = data.n_atoms_labelled
     text = f"{whole(total)} ({training} training, {holdout} hold-out, {failed} failed)"
     return text + (f", {count(atoms, 'atom')}" if atoms else "")
 
@@ -53,7 +53,7 @@ def _rounds(data: ReportData) -> str:
     last = data.last
     if last is None:
         return "0"
-    return f"{len(data.iterations)} ({count(last.n_clean_rounds, 'clean round')} running)"
+    return f"{data.n_iterations} ({count(last.n_clean_rounds, 'clean round')} running)"
 
 
 def _conditions(data: ReportData) -> str:

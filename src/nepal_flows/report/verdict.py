@@ -8,6 +8,7 @@ from nepal_flows.report.data import ReportData
 from nepal_flows.report.facts import (
     holdout_rmse,
     judged_conditions,
+    label_counts,
     largest_safe_error,
     newest_calibration,
     training_peak,
@@ -303,10 +304,10 @@ def _limit_cautions(data: ReportData) -> list[str]:
 
 
 def _label_cautions(data: ReportData) -> list[str]:
-    failed = sum(label.status == "quarantined" for label in data.labels)
-    if failed > 0.1 * max(len(data.labels), 1):
+    total, _, _, failed = label_counts(data) or (0, 0, 0, 0)
+    if failed > 0.1 * max(total, 1):
         return [
-            f"{failed} of {count(len(data.labels), 'label')} failed: the set may lack just the "
+            f"{failed} of {count(total, 'label')} failed: the set may lack just the "
             "structures that are hard for the teacher."
         ]
     return []

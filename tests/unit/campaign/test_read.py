@@ -3,7 +3,7 @@
 import pytest
 
 from nepal_flows.campaign import Campaign, load_campaign, read_campaign
-from nepal_flows.campaign.read import campaign_directory
+from nepal_flows.campaign.file import campaign_directory
 from nepal_flows.errors import CampaignError
 
 

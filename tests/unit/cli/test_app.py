@@ -57,6 +57,19 @@ def test_help_imports_nothing_heavy():
     assert done.stderr.strip() == "[]"
 
 
+def test_status_imports_neither_jobflow_nor_figures_nor_kernels(tmp_path):
+    heavy = "{'jobflow', 'matplotlib', 'numba', 'ase', 'pymatgen', 'scipy'}"
+    (tmp_path / "store").mkdir()
+    code = (
+        "import sys; from nepal_flows.cli.app import run_app; "
+        f"code = run_app(['status', {str(tmp_path)!r}]); "
+        f"print(code, sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "0 campaigns" in done.stderr
+    assert done.stdout.split(maxsplit=1)[1].strip() == "[]"
+
+
 def test_every_command_of_the_manual_exists(nepal):
     _, out, _ = nepal("--help")
     for command in COMMANDS:

@@ -14,7 +14,15 @@ from nepal_flows.io.nep_outputs import format_loss
 from nepal_flows.io.nep_txt import format_nep_txt, read_nep_txt
 from nepal_flows.records import Records, embedded_job_store
 from nepal_flows.report import ReportData, build_report, build_verdict, report_data, summary_lines
-from nepal_flows.schemas import ApprovalDoc, BlobRef, CampaignDoc, LabelDoc, SelectionDoc
+from nepal_flows.report.newest import newest_data
+from nepal_flows.schemas import (
+    ApprovalDoc,
+    BlobRef,
+    CampaignDoc,
+    LabelDoc,
+    SelectionDoc,
+    TrainingDoc,
+)
 
 REFERENCE = -3.5
 ERROR = np.array([0.003, -0.004, 0.0])
@@ -147,6 +155,24 @@ def test_summary_needs_no_arrays(records: Records) -> None:
     assert data.parity == ()
     assert data.traces == ()
     assert summary_lines(data)[0] == f"{NAME}: converged"
+
+
+def test_summary_of_the_newest_documents_is_that_of_all(records: Records) -> None:
+    everything = report_data(records, NAME, with_arrays=False, is_running=False)
+    newest = newest_data(records, NAME, is_running=False)
+    assert newest.labels == ()
+    assert len(newest.iterations) < len(everything.iterations)
+    assert summary_lines(newest) == summary_lines(everything)
+
+
+def test_summary_names_what_is_lost(tmp_path, converged: ReportData, model: NepModel) -> None:
+    store = embedded_job_store(tmp_path)
+    records = Records(store)
+    store_campaign(records, converged, model)
+    key = converged.campaign.final_model_key
+    records.remove(TrainingDoc, key)
+    assert any(key in line for line in newest_data(records, NAME).missing)
+    store.close()
 
 
 def test_unknown_campaign_is_refused_with_the_known_ones(records: Records) -> None:
