@@ -6,12 +6,15 @@ implements the language itself.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from montydb.engine.queries import QueryFilter
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -167,4 +170,21 @@ def _without(value: Any, paths: list[list[str]]) -> Any:
     return kept
 
 
-__all__ = ["SqlCriteria", "field_value", "in_order", "matching", "projected", "sql_criteria"]
+def whole_fields(projection: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the fields a projection asks for if it names only whole ones, else nothing."""
+    asked = {name: bool(flag) for name, flag in (projection or {}).items()}
+    with_id = asked.pop("_id", True)
+    if not asked or not all(asked.values()) or not all(_WORD.fullmatch(name) for name in asked):
+        return ()
+    return ("_id", *asked) if with_id else tuple(asked)
+
+
+__all__ = [
+    "SqlCriteria",
+    "field_value",
+    "in_order",
+    "matching",
+    "projected",
+    "sql_criteria",
+    "whole_fields",
+]

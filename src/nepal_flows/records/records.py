@@ -26,6 +26,7 @@ BLOBS_STORE = "blobs"
 INDEXED_FIELDS = ("kind", "key", "campaign_id", "iteration", "structure_key", "model_sha256")
 """Fields of documents by which they are looked up."""
 
+_CONTAINERS = (dict, list)
 _MUTABLE_KINDS = frozenset({"campaign"})
 
 
@@ -299,9 +300,12 @@ def _document(document_class: type[DocT], record: Mapping[str, Any]) -> DocT:
 def _renamed(value: Any, rename: Any) -> Any:
     """Return a value with the keys of all its mappings renamed."""
     if isinstance(value, dict):
-        return {rename(name): _renamed(item, rename) for name, item in value.items()}
+        return {
+            rename(name): _renamed(item, rename) if isinstance(item, _CONTAINERS) else item
+            for name, item in value.items()
+        }
     if isinstance(value, list):
-        return [_renamed(item, rename) for item in value]
+        return [_renamed(item, rename) if isinstance(item, _CONTAINERS) else item for item in value]
     return value
 
 
