@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels, KPoints
 from nepal_flows.campaign.model import Campaign
-from nepal_flows.core.lattices import cell_thicknesses
 from nepal_flows.core.structure import Structure
 
 MD_US_PER_NEIGHBOUR = 0.04
@@ -83,23 +82,24 @@ class Forecast:
         return sum(stage.cpu_s for stage in self.stages)
 
 
-def reduced_kpoints(kpoints: KPoints, structure: Structure, *, primitive_n_atoms: int) -> float:
+def reduced_kpoints(
+    kpoints: KPoints, *, n_atoms: float, volume: float, primitive_n_atoms: int
+) -> float:
     """Return about how many k-points a label has when one of each pair k and -k is left.
 
     Parameters
     ----------
     kpoints
         The rule.
-    structure
-        What is labelled.
+    n_atoms, volume
+        Of what is labelled; Å^3.
     primitive_n_atoms
         Atoms of the primitive cell (``folded``).
     """
     if kpoints.mode == "folded":
-        points = math.prod(kpoints.grid) * primitive_n_atoms / structure.n_atoms
+        points = math.prod(kpoints.grid) * primitive_n_atoms / n_atoms
     else:
-        lengths = 2.0 * math.pi / cell_thicknesses(structure.cell)
-        points = math.prod(max(1, math.ceil(x / kpoints.spacing_per_A)) for x in lengths)
+        points = (2.0 * math.pi / kpoints.spacing_per_A) ** 3 / volume
     return 0.5 * (max(points, 1.0) + 1.0)
 
 
@@ -256,7 +256,12 @@ def _mean_label_seconds(
     for structure in labelled:
         points = 1.0
         if not isinstance(labels, AseLabels):
-            points = reduced_kpoints(labels.kpoints, structure, primitive_n_atoms=primitive_n_atoms)
+            points = reduced_kpoints(
+                labels.kpoints,
+                n_atoms=structure.n_atoms,
+                volume=structure.volume,
+                primitive_n_atoms=primitive_n_atoms,
+            )
         total += label_seconds(
             labels, n_atoms=structure.n_atoms, n_kpoints=points, valences=valences
         )

@@ -143,7 +143,9 @@ class TrainingSection(Section):
         description="Energies per atom subtracted before training, eV, by element; `fit` by least "
         "squares.",
     )
-    weight_decay: NonNegative = Field(1e-2, description="Decoupled decay, over the rate.")
+    weight_decay: NonNegative = Field(
+        4e-2, description="Decoupled decay of the descriptors' coefficients, over the rate."
+    )
 
 
 class ActiveSetSection(Section):
@@ -185,7 +187,12 @@ class BudgetSection(Section):
         80, gt=0, le=1_000_000, description="Most labels, failed and held-out ones too."
     )
     iterations: int = Field(20, gt=0, le=10_000, description="Most iterations.")
-    core_hours: Positive | None = Field(None, description="Most core-hours; null for no limit.")
+    core_hours: Positive | None = Field(
+        None,
+        description="Most core-hours; null for no limit. A batch of labels that is expected to go "
+        "beyond is cut.",
+    )
+    gpu_hours: Positive | None = Field(None, description="Most GPU-hours; null for no limit.")
 
 
 class ConvergenceSection(Section):

@@ -68,6 +68,16 @@ def next_step(document: IterationDoc, campaign: Campaign) -> Step:
         spent.append(
             f"{document.core_hours_total:.1f} of {budget.core_hours:g} core-hours were used."
         )
+    if budget.gpu_hours is not None and document.gpu_hours_total >= budget.gpu_hours:
+        spent.append(f"{document.gpu_hours_total:.1f} of {budget.gpu_hours:g} GPU-hours were used.")
+    unpaid = document.core_hours_unpaid
+    if budget.core_hours is not None and unpaid and not spent:
+        left = budget.core_hours - document.core_hours_total
+        if unpaid > left:
+            spent.append(
+                f"Labels of some {unpaid:.2g} core-hours are wanted, {max(left, 0.0):.2g} of "
+                f"{budget.core_hours:g} are left."
+            )
     if spent:
         return Step(
             _state(document, "confirmation"), "budget_exhausted", (*spent, *document.reasons)

@@ -15,7 +15,7 @@ from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
-from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames
+from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames, spent_before
 from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.rounds import condition_verdicts, force_error, round_record, stored_round
@@ -115,7 +115,7 @@ class AssessMaker(StageMaker):
             runs, judgement.conditions, seen.by_condition, training.training_errors_by_condition
         )
         costs = _costs(records, training, grader, runs, selection, labels, watch.cost())
-        before = _core_hours_before(records, state)
+        spent = total_cost([spent_before(records, state, dataset), *costs.values()])
         document = IterationDoc(
             key=key,
             campaign_id=state.campaign_id,
@@ -146,7 +146,9 @@ class AssessMaker(StageMaker):
             is_stalled=judgement.next_step == "stalled",
             demands_key=demands,
             costs=costs,
-            core_hours_total=before + total_cost(list(costs.values())).cpu_s / 3600.0,
+            core_hours_total=spent.cpu_s / 3600.0,
+            gpu_hours_total=spent.gpu_s / 3600.0,
+            core_hours_unpaid=selection.core_hours_unpaid,
         )
         if judgement.next_step == "converged":
             certificate = _certificate(document, self.campaign.exploration.gamma_low)
@@ -305,12 +307,6 @@ def _costs(
         "label": total_cost([label.cost for label in made]),
         "assess": assessing,
     }
-
-
-def _core_hours_before(records: Records, state: CampaignState) -> float:
-    if state.previous_iteration_key is None:
-        return 0.0
-    return records.load(IterationDoc, state.previous_iteration_key).core_hours_total
 
 
 def _note(document: IterationDoc) -> str:

@@ -7,7 +7,9 @@ from nepal_flows.core.structure import LabelledStructure
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.jobs.labeler import label_settings_key
 from nepal_flows.jobs.stage import starting_structures
+from nepal_flows.jobs.timing import total_cost
 from nepal_flows.records import ChosenLabel, Records, chosen_labels, dataset_key
+from nepal_flows.schemas import CampaignState, Cost, IterationDoc
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,26 @@ def campaign_dataset(
     )
 
 
+def spent_before(records: Records, state: CampaignState, dataset: Dataset) -> Cost:
+    """Return what a campaign had spent before an iteration: earlier ones, or its seeds' labels."""
+    if state.previous_iteration_key is not None:
+        document = records.load(IterationDoc, state.previous_iteration_key)
+        return Cost(
+            cpu_s=3600.0 * document.core_hours_total, gpu_s=3600.0 * document.gpu_hours_total
+        )
+    own = (None, state.campaign_id)
+    entries = (*dataset.train, *dataset.holdout, *dataset.quarantined)
+    seeds = [
+        entry.label.cost
+        for entry in entries
+        if entry.iteration is None and entry.label.campaign_id in own
+    ]
+    return total_cost(seeds)
+
+
 def labelled_frames(records: Records, entries: tuple[ChosenLabel, ...]) -> list[LabelledStructure]:
     """Return the frames of the entries with their energies, forces and virials."""
     return [unpack_frames(records.blobs.get(entry.label.frame)).labelled[0] for entry in entries]
 
 
-__all__ = ["Dataset", "campaign_dataset", "labelled_frames"]
+__all__ = ["Dataset", "campaign_dataset", "labelled_frames", "spent_before"]

@@ -4,11 +4,14 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jobflow import job
 
+from nepal_flows.campaign.label_costs import LabelCosts, affordable
 from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors
 from nepal_flows.core.selection import Decision, Selection, select_frames
@@ -16,10 +19,10 @@ from nepal_flows.core.structure import Structure
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.frames import pack_frames, unpack_frames
 from nepal_flows.io.nep_txt import read_nep_txt
-from nepal_flows.jobs.dataset import Dataset, campaign_dataset
+from nepal_flows.jobs.dataset import Dataset, campaign_dataset, spent_before
 from nepal_flows.jobs.progress import report_progress
-from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model
-from nepal_flows.jobs.timing import Stopwatch
+from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
+from nepal_flows.jobs.timing import Stopwatch, total_cost
 from nepal_flows.records import Records, derived_key, derived_seed, made_once, structure_key
 from nepal_flows.schemas import (
     ActiveSetDoc,
@@ -84,7 +87,9 @@ class SelectMaker(StageMaker):
         """
         records = Records.current()
         keys = [key for bundle in exploration_keys for key in bundle]
-        asked = (self.campaign.selection.model_dump(mode="json"), self.campaign.budget.labels)
+        budget = self.campaign.budget
+        asked: tuple[Any, ...] = (self.campaign.selection.model_dump(mode="json"), budget.labels)
+        asked += (budget.core_hours,) if budget.core_hours is not None else ()
         key = derived_key("selection", state.campaign_id, state.iteration, keys, *asked)
         return made_once(
             records,
@@ -113,10 +118,12 @@ class SelectMaker(StageMaker):
         selection = self._selected(records, dataset, grader, candidates, state.iteration, n_wanted)
         chosen = [candidates[index] for index in selection.selected]
         audit = self._audit(records, state, dataset, runs, chosen, budget - len(chosen))
-        selected = [
+        entries = [
             _entry(frame, "train", selection.decisions[index])
             for frame, index in zip(chosen, selection.selected, strict=True)
         ] + [_entry(frame, "holdout", None) for frame in audit]
+        n_paid, unpaid = self._paid(records, state, dataset, runs, [*chosen, *audit])
+        frames, selected = [*chosen, *audit][:n_paid], entries[:n_paid]
         report_progress("select", 1, 1, _note(candidates, chosen, audit))
         return SelectionDoc(
             key=key,
@@ -127,9 +134,10 @@ class SelectMaker(StageMaker):
             budget=n_wanted,
             selected=selected,
             refused=selection.refused,
+            core_hours_unpaid=unpaid,
             decisions=_decisions(records, candidates, selection),
             frames=records.blobs.put(
-                pack_frames([frame.structure for frame in (*chosen, *audit)]), "frames.npz"
+                pack_frames([frame.structure for frame in frames]), "frames.npz"
             ),
             largest_remaining_grade=selection.largest_remaining_grade,
             cost=watch.cost(),
@@ -201,6 +209,26 @@ class SelectMaker(StageMaker):
             enough = math.ceil(LARGEST_HOLDOUT * (len(dataset.train) + len(chosen)))
             wanted = min(wanted, enough - len(dataset.holdout))
         return drawn[: max(0, wanted)]
+
+    def _paid(
+        self,
+        records: Records,
+        state: CampaignState,
+        dataset: Dataset,
+        runs: Sequence[ExplorationDoc],
+        frames: Sequence[Found],
+    ) -> tuple[int, float]:
+        """Return how many labels the core-hours are expected to pay, and hours of the others."""
+        hours = self.campaign.budget.core_hours
+        if hours is None:
+            return len(frames), 0.0
+        spent = total_cost([spent_before(records, state, dataset), *(run.cost for run in runs)])
+        unit = primitive_cell(starting_structures(records, state.campaign_id)[0])
+        known = [entry.label for entry in (*dataset.train, *dataset.holdout)]
+        expected = LabelCosts(self.campaign, unit.n_atoms).learnt(known)
+        costs = [expected.cpu_s(frame.structure) for frame in frames]
+        n_paid = affordable(costs, 3600.0 * hours - spent.cpu_s)
+        return n_paid, sum(costs[n_paid:]) / 3600.0
 
     def _is_close(self, frame: Found, other: Found) -> bool:
         """Return whether two frames of one run lie within one decorrelated window."""

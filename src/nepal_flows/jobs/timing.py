@@ -35,6 +35,7 @@ def total_cost(costs: list[Cost]) -> Cost:
     return Cost(
         wall_s=round(sum(cost.wall_s for cost in costs), 3),
         cpu_s=round(sum(cost.cpu_s for cost in costs), 3),
+        gpu_s=round(sum(cost.gpu_s for cost in costs), 3),
     )
 
 

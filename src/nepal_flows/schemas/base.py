@@ -69,7 +69,10 @@ class Cost(Part):
     """What a step took."""
 
     wall_s: float = Field(0.0, description="Elapsed time, s.")
-    cpu_s: float = Field(0.0, description="CPU time of all processes and threads, s.")
+    cpu_s: float = Field(
+        0.0, description="CPU time of all processes and threads, or of all cores held, s."
+    )
+    gpu_s: float = Field(0.0, description="Time that GPUs were held, times their number, s.")
 
 
 class Errors(Part):

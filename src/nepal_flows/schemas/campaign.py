@@ -115,6 +115,10 @@ class IterationDoc(Document):
     )
     costs: dict[str, Cost] = Field(default_factory=dict, description="By stage.")
     core_hours_total: float = Field(0.0, description="Of the campaign so far.")
+    gpu_hours_total: float = Field(0.0, description="Of the campaign so far.")
+    core_hours_unpaid: float = Field(
+        0.0, description="Expected of labels that were wanted, but that the budget would not pay."
+    )
 
     @property
     def iteration_number(self) -> int:

@@ -69,6 +69,9 @@ class SelectionDoc(Document):
     budget: int
     selected: list[SelectedFrame]
     refused: dict[str, int] = Field(default_factory=dict, description="Number refused, by reason.")
+    core_hours_unpaid: float = Field(
+        0.0, description="Expected of frames that were chosen, but that the budget would not pay."
+    )
     decisions: BlobRef | None = Field(None, description="Every decision (json).")
     frames: BlobRef | None = Field(None, description="The selected frames (frames.npz).")
     largest_remaining_grade: float | None = None

@@ -192,14 +192,13 @@ def _parameter_blocks(architecture: NepArchitecture) -> list[IntArray]:
 
 
 def _decaying(architecture: NepArchitecture) -> BoolArray:
-    """Return which parameters decay: all but the biases, shape (P,)."""
-    a = architecture
-    decays = np.ones(a.n_parameters, dtype=np.bool_)
-    N, D = a.n_neurons, a.n_descriptors
-    for t in range(a.n_types):
-        first = t * a.n_projection + N * D
-        decays[first : first + N] = False
-    decays[a.n_types * a.n_projection] = False
+    """Return which parameters decay: the coefficients c alone, shape (P,).
+
+    Smaller descriptors make a smoother model, which errs less where there are few frames; decay of
+    the network's weights only slows its fit (docs/concepts/training.md).
+    """
+    decays = np.zeros(architecture.n_parameters, dtype=np.bool_)
+    decays[architecture.n_types * architecture.n_projection + 1 :] = True
     return decays
 
 

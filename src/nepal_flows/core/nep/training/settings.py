@@ -35,7 +35,8 @@ class TrainingSettings:
     averaging_decay
         Decay per step of the exponential average of the parameters, which is what is kept.
     weight_decay
-        Decoupled decay of w0, w1 and c per step, in units of the learning rate.
+        Decoupled decay of the descriptors' coefficients c per step, in units of the learning
+        rate.
     lambda_e, lambda_f, lambda_v, lambda_shear
         Weights in the loss; the last multiplies the errors of off-diagonal virial components.
     lambda_1, lambda_2
@@ -63,7 +64,7 @@ class TrainingSettings:
     warmup_steps: int = 20
     rotation_interval: int = 10
     averaging_decay: float = 0.99
-    weight_decay: float = 1e-2
+    weight_decay: float = 4e-2
     lambda_e: float = 1.0
     lambda_f: float = 1.0
     lambda_v: float = 0.1
