@@ -21,6 +21,15 @@
         └── BlobError                     a blob is missing or does not match its hash
 """
 
+from typing import Literal
+
+FailureKind = Literal[
+    "not_converged", "crashed", "timeout", "corrupt_output", "harmful_correction", "unusable"
+]
+"""Why a label failed: self-consistency not found; the program died; killed at its time limit;
+output cut short or contradictory; its inputs' physics changed on the way; a result that no gate
+lets pass."""
+
 
 class NepalError(Exception):
     """Base class of every error that nepal_flows raises on purpose."""
@@ -67,11 +76,21 @@ class EngineError(NepalError, RuntimeError):
 
 
 class LabelError(EngineError):
-    """One label failed; its reason is recorded with the structure."""
+    """One label failed; its reason is recorded with the structure.
+
+    Attributes
+    ----------
+    failure
+        What kind of failure it is.
+    """
+
+    failure: FailureKind = "unusable"
 
 
 class LabelTimeoutError(LabelError):
     """One label passed its time limit and was killed."""
+
+    failure = "timeout"
 
 
 class RecordError(NepalError, RuntimeError):
@@ -96,6 +115,7 @@ __all__ = [
     "CampaignError",
     "CampaignLockedError",
     "EngineError",
+    "FailureKind",
     "InputError",
     "LabelError",
     "LabelTimeoutError",

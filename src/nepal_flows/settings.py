@@ -89,6 +89,22 @@ class Settings(BaseSettings):
         description="Where the UPF files of pseudopotentials are.",
     )
 
+    vasp_command: str | None = Field(
+        None,
+        description="How VASP is called; where not given, VASP_CMD of atomate2 "
+        "(ATOMATE2_VASP_CMD, ~/.atomate2.yaml).",
+    )
+    vasp_gamma_command: str | None = Field(
+        None,
+        description="How VASP for the Γ point alone is called; where not given, VASP_GAMMA_CMD of "
+        "atomate2.",
+    )
+    vasp_potcar_spec: bool = Field(
+        False,
+        description="Whether POTCAR.spec is written in place of POTCAR, for stand-ins of VASP: "
+        "VASP itself needs POTCARs, which pymatgen finds by PMG_VASP_PSP_DIR.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from nepal_flows.campaign.exploration import CellChoice, Mix, Start
-from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels
+from nepal_flows.campaign.labels import Cp2kLabels, DftLabels, EspressoLabels
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.section import LARGEST_CELL
 from nepal_flows.core.elements import symbols_of
@@ -134,7 +134,9 @@ def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iter
                 ("labels", "pseudopotentials"),
                 f"names no file for {', '.join(missing)}; write `{missing[0]}: FILE.UPF`",
             )
-    if not isinstance(labels, EspressoLabels | Cp2kLabels) or labels.kpoints.mode != "folded":
+    if isinstance(labels, DftLabels):
+        yield from _electron_problems(labels, campaign.model.elements)
+    if not isinstance(labels, DftLabels) or labels.kpoints.mode != "folded":
         return
     if len(campaign.structures) > 1:
         yield (
@@ -150,6 +152,32 @@ def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iter
                 (*location, "mode"),
                 "is not `folded`, as `labels.kpoints.mode` is: k-points of other cells do not "
                 "fold onto one grid, and their energies would not agree",
+            )
+
+
+def _electron_problems(labels: DftLabels, elements: Sequence[str]) -> Iterator[Problem]:
+    """Yield what a code cannot do, and elements that the campaign does not have."""
+    named = {
+        "magnetic_moments_uB": set(labels.magnetic_moments_uB or ()),
+        "hubbard_U_eV": {name.split("-")[0] for name in labels.hubbard_U_eV},
+    }
+    for key, symbols in named.items():
+        if strange := sorted(symbols - set(elements)):
+            yield ("labels", key), f"names {', '.join(strange)}, which the campaign has not"
+    if isinstance(labels, EspressoLabels) and labels.hubbard_U_eV:
+        yield (
+            ("labels", "hubbard_U_eV"),
+            "has another input in every version of pw.x; give it under `input_data` as yours "
+            "wants it, or use code vasp or cp2k",
+        )
+    if isinstance(labels, Cp2kLabels):
+        if labels.charge_e != int(labels.charge_e):
+            yield ("labels", "charge_e"), f"is {labels.charge_e:g}; CP2K's charges are whole"
+        if labels.magnetic_moments_uB is not None and labels.smearing_temperature_K == 0.0:
+            yield (
+                ("labels", "magnetic_moments_uB"),
+                "needs smearing in CP2K: without it the moment of the cell cannot change; give "
+                "`smearing_temperature_K`",
             )
 
 

@@ -4,9 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels, KPoints
+from nepal_flows.campaign.labels import (
+    AseLabels,
+    DftLabels,
+    EspressoLabels,
+    KPoints,
+    Labels,
+    VaspLabels,
+)
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.core.structure import Structure
+from nepal_flows.units import RYDBERG_TO_EV
 
 MD_US_PER_NEIGHBOUR = 0.04
 """One atom and step of native molecular dynamics, per neighbour (radial + 2 angular), µs."""
@@ -104,7 +112,7 @@ def reduced_kpoints(
 
 
 def label_seconds(
-    labels: AseLabels | EspressoLabels | Cp2kLabels,
+    labels: Labels,
     *,
     n_atoms: float,
     n_kpoints: float,
@@ -128,9 +136,25 @@ def label_seconds(
     scale = n_atoms * math.pow(mean / _ELECTRONS_OF_SILICON, 1.5)
     if isinstance(labels, EspressoLabels):
         scale *= n_atoms * n_kpoints * math.pow(labels.ecutwfc_Ry / 30.0, 1.5)
-        return ESPRESSO_SECONDS * scale
+        return ESPRESSO_SECONDS * scale * spin_factor(labels)
+    if isinstance(labels, VaspLabels):
+        cutoff = (labels.encut_eV or 520.0) / RYDBERG_TO_EV
+        scale *= n_atoms * n_kpoints * math.pow(cutoff / 30.0, 1.5)
+        return ESPRESSO_SECONDS * scale * spin_factor(labels)
     per_atom = CP2K_SECONDS[0] + CP2K_SECONDS[1] * n_kpoints
-    return per_atom * scale * max(1.0, math.sqrt(n_atoms / 16.0)) * labels.cutoff_Ry / 300.0
+    return (
+        per_atom
+        * scale
+        * max(1.0, math.sqrt(n_atoms / 16.0))
+        * labels.cutoff_Ry
+        / 300.0
+        * spin_factor(labels)
+    )
+
+
+def spin_factor(labels: DftLabels) -> float:
+    """Return how much longer a label takes for its spin: two kinds of orbitals."""
+    return 1.0 if labels.magnetic_moments_uB is None else 2.0
 
 
 def training_seconds(campaign: Campaign, n_atoms: float, neighbours: float, *, stage: str) -> float:
@@ -247,7 +271,7 @@ def build_forecast(
 
 
 def _mean_label_seconds(
-    labels: AseLabels | EspressoLabels | Cp2kLabels,
+    labels: Labels,
     labelled: Sequence[Structure],
     primitive_n_atoms: int,
     valences: Mapping[str, float],

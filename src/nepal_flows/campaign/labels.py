@@ -1,8 +1,9 @@
 """The labels section of the campaign file: which code labels, and how."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nepal_flows.campaign.section import (
     NonNegative,
@@ -12,6 +13,9 @@ from nepal_flows.campaign.section import (
     Share,
     Symbol,
 )
+
+SHELL = re.compile(r"^([A-Z][a-z]?)-[2-6][pdf]$")
+"""A shell with a U: `Fe-3d`."""
 
 GridPoints = Annotated[int, Field(gt=0, le=200)]
 
@@ -71,7 +75,38 @@ class AseLabels(LabelsBase):
     )
 
 
-class EspressoLabels(LabelsBase):
+class DftLabels(LabelsBase):
+    """What holds for every density-functional code."""
+
+    kpoints: KPoints = Field(default_factory=KPoints, description="The k-point rule.")
+    magnetic_moments_uB: dict[Symbol, float] | None = Field(
+        None,
+        description="Spin-polarised labels that begin with these moments of the elements, Bohr "
+        "magnetons; elements left out begin with 0. null for labels without spin.",
+    )
+    hubbard_U_eV: dict[str, NonNegative] = Field(
+        default_factory=dict,
+        description="DFT+U: effective U (U - J) of shells, as in `Fe-3d: 4.0`; vasp and cp2k.",
+    )
+    dispersion: Literal["D3", "D3-BJ"] | None = Field(
+        None, description="Grimme's D3 with zero or Becke-Johnson damping, two-body terms."
+    )
+    charge_e: float = Field(
+        0.0, description="Charge of every labelled cell, against a uniform background."
+    )
+
+    @field_validator("hubbard_U_eV")
+    @classmethod
+    def _known_shells(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value:
+            if SHELL.match(name) is None:
+                raise ValueError(f"`{name}` is no shell; write element and shell as in `Fe-3d`")
+        if len({name.split("-")[0] for name in value}) < len(value):
+            raise ValueError("an element has two shells with a U; a label can have one")
+        return value
+
+
+class EspressoLabels(DftLabels):
     """Labels by Quantum ESPRESSO's pw.x."""
 
     code: Literal["espresso"] = Field(description="Which code labels.")
@@ -88,7 +123,6 @@ class EspressoLabels(LabelsBase):
     ecutrho_Ry: Positive | None = Field(
         None, ge=20.0, le=10000.0, description="Cutoff of the density; null for 4 x."
     )
-    kpoints: KPoints = Field(default_factory=KPoints, description="The k-point rule.")
     smearing_temperature_K: NonNegative = Field(
         1000.0, description="Fermi-Dirac temperature, the same for all labels."
     )
@@ -99,7 +133,7 @@ class EspressoLabels(LabelsBase):
     )
 
 
-class Cp2kLabels(LabelsBase):
+class Cp2kLabels(DftLabels):
     """Labels by CP2K (Quickstep, PBE)."""
 
     code: Literal["cp2k"] = Field(description="Which code labels.")
@@ -117,7 +151,6 @@ class Cp2kLabels(LabelsBase):
         300.0, ge=20.0, le=10000.0, description="Cutoff of the finest grid."
     )
     rel_cutoff_Ry: Positive = Field(40.0, description="Relative cutoff.")
-    kpoints: KPoints = Field(default_factory=KPoints, description="The k-point rule.")
     smearing_temperature_K: NonNegative = Field(
         1000.0, description="Fermi-Dirac temperature, the same for all labels; 0 for none."
     )
@@ -125,14 +158,62 @@ class Cp2kLabels(LabelsBase):
     max_scf: PositiveInt = Field(80, description="Largest number of iterations; retries raise it.")
 
 
-LabelsSection = Annotated[AseLabels | EspressoLabels | Cp2kLabels, Field(discriminator="code")]
+class VaspLabels(DftLabels):
+    """Labels by VASP, through atomate2's input sets and custodian."""
+
+    code: Literal["vasp"] = Field(description="Which code labels.")
+    command: str | None = Field(
+        None, description="The program; null for atomate2's VASP_CMD (ATOMATE2_VASP_CMD)."
+    )
+    gamma_command: str | None = Field(
+        None, description="The program for Γ alone; null for atomate2's VASP_GAMMA_CMD."
+    )
+    input_set: str = Field(
+        "StaticSetGenerator",
+        pattern=r"^[A-Za-z0-9]+$",
+        description="Input set of atomate2 or pymatgen that the rest comes from: "
+        "`StaticSetGenerator`, `MPStaticSet`, `MatPESStaticSet`, `HSEStaticSetGenerator` ...",
+    )
+    functional: Literal["PBE", "PBEsol", "SCAN", "r2SCAN"] | None = Field(
+        "PBE", description="The functional; null for that of the input set."
+    )
+    encut_eV: Positive | None = Field(
+        520.0, description="Cutoff of the wave functions; null for that of the input set."
+    )
+    ediff_eV: Positive | None = Field(
+        1e-6, description="Threshold of self-consistency; null for that of the input set."
+    )
+    smearing_temperature_K: Positive | None = Field(
+        1000.0,
+        description="Fermi-Dirac temperature, the same for all labels; null for the smearing of "
+        "the input set.",
+    )
+    user_incar_settings: dict[str, Any] = Field(
+        default_factory=dict,
+        description="INCAR entries that win over all others; null takes one away.",
+    )
+    user_potcar_functional: str = Field(
+        "PBE_54", description="Release of the POTCARs, as pymatgen names them."
+    )
+    user_potcar_settings: dict[Symbol, str] = Field(
+        default_factory=dict, description="POTCARs in place of those of the input set: `Ti: Ti_pv`."
+    )
+
+
+Labels = AseLabels | EspressoLabels | Cp2kLabels | VaspLabels
+"""The labels section of any code."""
+
+LabelsSection = Annotated[Labels, Field(discriminator="code")]
 """The labels section, told apart by its `code`."""
 
 __all__ = [
     "AseLabels",
     "Cp2kLabels",
+    "DftLabels",
     "EspressoLabels",
     "KPoints",
+    "Labels",
     "LabelsBase",
     "LabelsSection",
+    "VaspLabels",
 ]

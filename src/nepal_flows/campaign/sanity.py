@@ -12,7 +12,7 @@ from nepal_flows.campaign.defaults import has_vacuum
 from nepal_flows.campaign.dft import cutoff_doubts
 from nepal_flows.campaign.exploration import Stage
 from nepal_flows.campaign.forecast import Forecast
-from nepal_flows.campaign.labels import Cp2kLabels, EspressoLabels, KPoints
+from nepal_flows.campaign.labels import DftLabels, EspressoLabels, KPoints
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed
 from nepal_flows.core.elements import atomic_number
@@ -246,7 +246,7 @@ def _cost_problems(campaign: Campaign, forecast: Forecast) -> list[PlanProblem]:
 
 def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> list[PlanProblem]:
     labels = campaign.labels
-    if not isinstance(labels, EspressoLabels | Cp2kLabels):
+    if not isinstance(labels, DftLabels):
         return []
     found = []
     if isinstance(labels, EspressoLabels):

@@ -15,7 +15,7 @@ def campaign_json_schema() -> dict[str, Any]:
     schema = Campaign.model_json_schema()
     files = schema["properties"]["structures"]
     files["items"] = {"anyOf": [{"type": "string"}, files["items"]]}
-    for name in ("AseLabels", "EspressoLabels", "Cp2kLabels"):
+    for name in ("AseLabels", "EspressoLabels", "Cp2kLabels", "VaspLabels"):
         schema["$defs"][name]["additionalProperties"] = False
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

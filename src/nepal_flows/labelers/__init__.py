@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from nepal_flows.labelers.ase_calculator import AseLabeler
 from nepal_flows.labelers.cp2k import Cp2kLabeler
+from nepal_flows.labelers.electrons import Electrons
 from nepal_flows.labelers.espresso import EspressoLabeler
 from nepal_flows.labelers.gates import LabelGate, gated_label
 from nepal_flows.labelers.kpoints import KPointRule
 from nepal_flows.labelers.label import LabelOutcome, label_structures
-from nepal_flows.labelers.protocol import Labeler, RawLabel, Rung, UnconvergedLabelError
+from nepal_flows.labelers.protocol import (
+    CorruptOutputError,
+    CrashedLabelError,
+    HarmfulCorrectionError,
+    Labeler,
+    RawLabel,
+    Rung,
+    UnconvergedLabelError,
+)
+from nepal_flows.labelers.vasp import VaspLabeler
 
 if TYPE_CHECKING:
     from nepal_flows.labelers.build import build_gate, build_labeler
@@ -33,8 +43,12 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AseLabeler",
+    "CorruptOutputError",
     "Cp2kLabeler",
+    "CrashedLabelError",
+    "Electrons",
     "EspressoLabeler",
+    "HarmfulCorrectionError",
     "KPointRule",
     "LabelGate",
     "LabelOutcome",
@@ -42,6 +56,7 @@ __all__ = [
     "RawLabel",
     "Rung",
     "UnconvergedLabelError",
+    "VaspLabeler",
     "build_gate",
     "build_labeler",
     "gated_label",

@@ -3,22 +3,32 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels, KPoints
+from nepal_flows.campaign.labels import (
+    AseLabels,
+    Cp2kLabels,
+    DftLabels,
+    EspressoLabels,
+    KPoints,
+    Labels,
+    VaspLabels,
+)
 from nepal_flows.core.structure import Structure
 from nepal_flows.labelers.ase_calculator import AseLabeler
 from nepal_flows.labelers.cp2k import Cp2kLabeler
+from nepal_flows.labelers.electrons import Electrons
 from nepal_flows.labelers.espresso import EspressoLabeler
 from nepal_flows.labelers.gates import LabelGate
 from nepal_flows.labelers.kpoints import KPointRule
 from nepal_flows.labelers.protocol import Labeler
+from nepal_flows.labelers.vasp import VaspLabeler
 from nepal_flows.settings import Settings
 
-DEFAULT_NET_FORCE = {"ase": 0.01, "espresso": 0.01, "cp2k": 0.005}
+DEFAULT_NET_FORCE = {"ase": 0.01, "espresso": 0.01, "cp2k": 0.005, "vasp": 0.01}
 """Largest net force of each code where the campaign file gives none, eV/Å."""
 
 
 def build_labeler(
-    labels: AseLabels | EspressoLabels | Cp2kLabels,
+    labels: Labels,
     *,
     primitive: Structure,
     elements: Sequence[str],
@@ -55,6 +65,7 @@ def build_labeler(
             smearing_temperature_K=labels.smearing_temperature_K,
             conv_thr_Ry=labels.conv_thr_Ry,
             mixing_beta=labels.mixing_beta,
+            electrons=_electrons(labels),
             input_data={name: dict(entries) for name, entries in labels.input_data.items()},
             command=_command(labels, settings.pw_command),
             max_net_force=net_force,
@@ -71,19 +82,48 @@ def build_labeler(
             smearing_temperature_K=labels.smearing_temperature_K,
             eps_scf=labels.eps_scf,
             max_scf=labels.max_scf,
+            electrons=_electrons(labels),
             elements=tuple(sorted(elements)),
             command=_command(labels, settings.cp2k_command),
             data_directory=_text(settings.cp2k_data_directory),
             max_net_force=net_force,
         )
+    if isinstance(labels, VaspLabels):
+        return VaspLabeler(
+            kpoints=_rule(labels.kpoints, primitive),
+            elements=tuple(sorted(elements)),
+            input_set=labels.input_set,
+            functional=labels.functional,
+            encut_eV=labels.encut_eV,
+            ediff_eV=labels.ediff_eV,
+            smearing_temperature_K=labels.smearing_temperature_K,
+            electrons=_electrons(labels),
+            user_incar_settings=dict(labels.user_incar_settings),
+            user_potcar_settings=dict(labels.user_potcar_settings),
+            user_potcar_functional=labels.user_potcar_functional,
+            command=labels.command or settings.vasp_command,
+            gamma_command=labels.gamma_command or settings.vasp_gamma_command,
+            potcar_spec=settings.vasp_potcar_spec,
+            max_net_force=net_force,
+        )
     assert_never(labels)
 
 
-def build_gate(labels: AseLabels | EspressoLabels | Cp2kLabels) -> LabelGate:
+def build_gate(labels: Labels) -> LabelGate:
     """Return the limits that labels of a campaign must keep."""
     return LabelGate(
         max_net_force=labels.max_net_force_eV_per_A or DEFAULT_NET_FORCE[labels.code],
         max_force=labels.max_force_eV_per_A,
+    )
+
+
+def _electrons(labels: DftLabels) -> Electrons:
+    moments = labels.magnetic_moments_uB
+    return Electrons(
+        magnetic_moments_uB=None if moments is None else dict(moments),
+        hubbard_U_eV=dict(labels.hubbard_U_eV),
+        dispersion=labels.dispersion,
+        charge_e=labels.charge_e,
     )
 
 

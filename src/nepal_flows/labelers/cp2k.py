@@ -17,6 +17,7 @@ from nepal_flows.core.structure import Structure
 from nepal_flows.errors import LabelError
 from nepal_flows.labelers.cp2k_data import data_entry
 from nepal_flows.labelers.cp2k_output import parse_cp2k_output
+from nepal_flows.labelers.electrons import Electrons
 from nepal_flows.labelers.kpoints import KPointRule, Mesh
 from nepal_flows.labelers.program import check_command, diagnosis, run_program
 from nepal_flows.labelers.protocol import RawLabel, Rung, UnconvergedLabelError
@@ -27,6 +28,9 @@ from nepal_flows.units import (
 )
 
 INPUT, OUTPUT, LOG = "label.inp", "label.out", "cp2k.log"
+
+DISPERSION_CUTOFF_A = 25.0
+"""Distance up to which pairs of atoms attract by dispersion."""
 
 DEFAULT_BASIS, DEFAULT_POTENTIAL = "DZVP-MOLOPT-SR-GTH", "GTH-PBE"
 
@@ -49,6 +53,8 @@ class Cp2kLabeler(MSONable):
         Fermi-Dirac temperature; 0 for integer occupations.
     eps_scf, max_scf
         Threshold and largest number of iterations of self-consistency.
+    electrons
+        Spin, DFT+U, dispersion and charge.
     elements
         Elements of the campaign, whose basis sets and potentials are part of the physics.
     command
@@ -69,6 +75,7 @@ class Cp2kLabeler(MSONable):
     smearing_temperature_K: float = 1000.0
     eps_scf: float = 1e-7
     max_scf: int = 80
+    electrons: Electrons = field(default_factory=Electrons)
     elements: Sequence[str] = ()
     command: str = "cp2k.psmp"
     data_directory: str | None = None
@@ -90,7 +97,7 @@ class Cp2kLabeler(MSONable):
             "code": "cp2k",
             "method": "quickstep",
             "functional": "PBE",
-            "spin": "none",
+            "spin": "polarised" if self.electrons.is_polarised else "none",
             "cutoff_Ry": self.cutoff_Ry,
             "rel_cutoff_Ry": self.rel_cutoff_Ry,
             "eps_default": 1e-12,
@@ -99,6 +106,7 @@ class Cp2kLabeler(MSONable):
             "kpoints": self.kpoints.physics(),
             "basis": {e: _hash(self._entry(e, "basis")) for e in self.elements},
             "potentials": {e: _hash(self._entry(e, "potential")) for e in self.elements},
+            **self.electrons.physics(),
         }
 
     def inputs(self) -> dict[str, Any]:
@@ -202,8 +210,15 @@ class Cp2kLabeler(MSONable):
             smearing = {"METHOD": "FERMI_DIRAC"}
             smearing["ELECTRONIC_TEMPERATURE"] = f"[K] {self.smearing_temperature_K}"
             scf["SMEAR ON"] = smearing
+        asked = self.electrons
         points = [f"KPOINT {a:.12f} {b:.12f} {c:.12f} {w:.12f}" for a, b, c, w in mesh.points()]
+        functional: dict[str, Any] = {"XC_FUNCTIONAL PBE": {}}
+        if asked.dispersion is not None:
+            functional["VDW_POTENTIAL"] = _dispersion(asked.dispersion)
         return {
+            **({"UKS": "T"} if asked.is_polarised else {}),
+            **({"CHARGE": _whole(asked.charge_e)} if asked.charge_e else {}),
+            **({"PLUS_U_METHOD": "MULLIKEN"} if asked.hubbard_U_eV else {}),
             "BASIS_SET_FILE_NAME": self.basis_file,
             "POTENTIAL_FILE_NAME": self.potential_file,
             "QS": {"EPS_DEFAULT": 1e-12},
@@ -216,15 +231,21 @@ class Cp2kLabeler(MSONable):
                 *points,
             ],
             "SCF": scf,
-            "XC": {"XC_FUNCTIONAL PBE": {}},
+            "XC": functional,
         }
 
     def _kind(self, symbol: str) -> dict[str, Any]:
-        return {
+        kind: dict[str, Any] = {
             "ELEMENT": symbol,
             "BASIS_SET": self.basis.get(symbol, DEFAULT_BASIS),
             "POTENTIAL": self.potentials.get(symbol, DEFAULT_POTENTIAL),
         }
+        if self.electrons.is_polarised:
+            kind["MAGNETIZATION"] = self.electrons.moment(symbol)
+        if symbol in (shells := self.electrons.shells()):
+            shell, value = shells[symbol]
+            kind["DFT_PLUS_U ON"] = {"L": shell, "U_MINUS_J": f"[eV] {value}"}
+        return kind
 
     def _entry(self, symbol: str, what: str) -> str:
         if self.data_directory is None:
@@ -236,6 +257,22 @@ class Cp2kLabeler(MSONable):
         file = self.basis_file if what == "basis" else self.potential_file
         name = kind["BASIS_SET"] if what == "basis" else kind["POTENTIAL"]
         return data_entry(Path(self.data_directory), file, symbol, name)
+
+
+def _dispersion(kind: str) -> dict[str, Any]:
+    pairs = {
+        "TYPE": {"D3": "DFTD3", "D3-BJ": "DFTD3(BJ)"}[kind],
+        "PARAMETER_FILE_NAME": "dftd3.dat",
+        "REFERENCE_FUNCTIONAL": "PBE",
+        "R_CUTOFF": f"[angstrom] {DISPERSION_CUTOFF_A}",
+    }
+    return {"POTENTIAL_TYPE": "PAIR_POTENTIAL", "PAIR_POTENTIAL": pairs}
+
+
+def _whole(charge: float) -> int:
+    if charge != int(charge):
+        raise LabelError(f"CP2K's charges are whole; `labels.charge_e` is {charge:g}.")
+    return int(charge)
 
 
 def _cell(structure: Structure) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nepal_flows.errors import LabelError
-from nepal_flows.labelers.protocol import UnconvergedLabelError
+from nepal_flows.labelers.protocol import CorruptOutputError, UnconvergedLabelError
 from nepal_flows.typing import FloatArray
 
 _NUMBER = r"([-+]?\d+\.\d+(?:[ED][-+]?\d+)?)"
@@ -55,14 +55,14 @@ def parse_cp2k_output(text: str, *, n_atoms: int) -> Cp2kOutput:
     Raises
     ------
     UnconvergedLabelError
-        If the program did not come to its end or self-consistency was not found.
+        If self-consistency was not found or (`CorruptOutputError`) the output stops before its end.
     LabelError
         If a result is missing.
     """
     if "SCF run NOT converged" in text:
         raise UnconvergedLabelError("CP2K's self-consistency did not converge.")
     if "PROGRAM ENDED AT" not in text:
-        raise UnconvergedLabelError("CP2K did not come to its end.")
+        raise CorruptOutputError("CP2K did not come to its end.")
     steps, energy = _STEPS.findall(text), _ENERGY.findall(text)
     if not steps or not energy:
         raise LabelError("CP2K's output has no converged energy.")

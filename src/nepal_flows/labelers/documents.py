@@ -5,7 +5,6 @@ from ase.formula import Formula
 
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.io.frames import pack_frames
-from nepal_flows.labelers.gates import net_force
 from nepal_flows.labelers.label import LabelOutcome
 from nepal_flows.labelers.protocol import Labeler
 from nepal_flows.records import Blobs, label_key, settings_key, structure_key
@@ -62,6 +61,10 @@ def label_document(
         volume_A3=structure.volume,
         frame=blobs.put(pack_frames([structure if label is None else label]), "frames.npz"),
         attempts=list(outcome.attempts),
+        corrections=list(outcome.corrections),
+        correction_effect=("harmful" if outcome.harmful else "harmless")
+        if outcome.corrections
+        else None,
         cost=outcome.cost,
     )
     if label is None:
@@ -74,7 +77,7 @@ def label_document(
         update={
             "energy_eV": label.energy,
             "force_max_eV_per_A": float(np.linalg.norm(label.forces, axis=1).max()),
-            "net_force_eV_per_A": net_force(label.forces),
+            "net_force_eV_per_A": outcome.net_force,
             "pressure_GPa": pressure,
         }
     )

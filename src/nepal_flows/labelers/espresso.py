@@ -16,6 +16,7 @@ from nepal_flows.core.structure import Structure
 from nepal_flows.errors import LabelError
 from nepal_flows.io.structures import atoms_from_structure
 from nepal_flows.labelers.ase_calculator import tensor
+from nepal_flows.labelers.electrons import Electrons
 from nepal_flows.labelers.kpoints import KPointRule, Mesh
 from nepal_flows.labelers.program import check_command, diagnosis, run_program
 from nepal_flows.labelers.protocol import RawLabel, Rung, UnconvergedLabelError
@@ -66,6 +67,8 @@ class EspressoLabeler(MSONable):
         Threshold of self-consistency.
     mixing_beta
         Mixing of the first try.
+    electrons
+        Spin, dispersion and charge; no U, whose input depends on the version of pw.x.
     input_data
         More namelist entries: section, name, value. They win over those above.
     command
@@ -82,6 +85,7 @@ class EspressoLabeler(MSONable):
     smearing_temperature_K: float = 1000.0
     conv_thr_Ry: float = 1e-9
     mixing_beta: float = 0.5
+    electrons: Electrons = field(default_factory=Electrons)
     input_data: dict[str, dict[str, Any]] = field(default_factory=dict)
     command: str = "pw.x"
     max_net_force: float = 0.01
@@ -99,7 +103,9 @@ class EspressoLabeler(MSONable):
             section: {name: value for name, value in names.items() if name not in _HELPERS}
             for section, names in self.namelists({}).items()
         }
+        spin = self.electrons.magnetic_moments_uB
         return {
+            **({} if spin is None else {"magnetic_moments_uB": dict(spin)}),
             "code": "espresso",
             "namelists": {section: names for section, names in entries.items() if names},
             "kpoints": self.kpoints.physics(),
@@ -144,6 +150,7 @@ class EspressoLabeler(MSONable):
             system |= {"occupations": "smearing", "smearing": "fd", "degauss": round(width, 8)}
         else:
             system["occupations"] = "fixed"
+        system |= self._electronic_entries()
         lists: dict[str, dict[str, Any]] = {
             "control": {"tprnfor": True, "tstress": True, "disk_io": "none"},
             "system": system,
@@ -153,6 +160,19 @@ class EspressoLabeler(MSONable):
             lists.setdefault(section.lower(), {}).update(names)
         lists["electrons"].update(helpers)
         return lists
+
+    def _electronic_entries(self) -> dict[str, Any]:
+        """Return the entries of spin, dispersion and charge; moments are ASE's to write."""
+        asked = self.electrons
+        entries: dict[str, Any] = {}
+        if asked.is_polarised:
+            entries["nspin"] = 2
+        if asked.dispersion is not None:
+            version = {"D3": 3, "D3-BJ": 4}[asked.dispersion]
+            entries |= {"vdw_corr": "dft-d3", "dftd3_version": version, "dftd3_threebody": False}
+        if asked.charge_e:
+            entries["tot_charge"] = asked.charge_e
+        return entries
 
     def label(
         self, structure: Structure, directory: Path, *, helpers: Mapping[str, Any] | None = None
@@ -207,6 +227,9 @@ class EspressoLabeler(MSONable):
         }
         properties = ["energy", "forces", "stress"]
         atoms = atoms_from_structure(structure)
+        if self.electrons.is_polarised:
+            moments = [self.electrons.moment(symbol) for symbol in atoms.symbols]
+            atoms.set_initial_magnetic_moments(moments)
         template.write_input(profile, directory, atoms, parameters, properties)
 
     def _pseudopotential(self, element: str) -> Path:

@@ -47,7 +47,7 @@ def gated_label(structure: Structure, raw: RawLabel, gate: LabelGate) -> Labelle
     reason = implausible_label(raw.energy, forces, virial)
     if reason is not None:
         raise LabelError(f"{reason[0].upper()}{reason[1:]}.")
-    net = net_force(forces)
+    net = net_force(forces, raw.drift)
     if net > gate.max_net_force:
         raise LabelError(
             f"The net force |sum F| / sqrt(n) is {net:.4g} eV/Å, above the limit of "
@@ -65,15 +65,23 @@ def gated_label(structure: Structure, raw: RawLabel, gate: LabelGate) -> Labelle
     )
 
 
-def net_force(forces: FloatArray) -> float:
+def net_force(forces: FloatArray, drift: FloatArray | None = None) -> float:
     """Return |sum F| / sqrt(n_atoms), eV/Å.
+
+    Parameters
+    ----------
+    forces
+        Forces, shape (n_atoms, 3), eV/Å.
+    drift
+        Sum of the forces that was taken off before, shape (3,), eV/Å.
 
     Examples
     --------
     >>> net_force(np.array([[0.0, 0.0, 3.0], [0.0, 0.0, -1.0]]))
     1.4142135623730951
     """
-    return float(np.linalg.norm(forces.sum(axis=0)) / np.sqrt(len(forces)))
+    total = forces.sum(axis=0) if drift is None else forces.sum(axis=0) + drift
+    return float(np.linalg.norm(total) / np.sqrt(len(forces)))
 
 
 def _symmetric(virial: FloatArray | None, n_atoms: int) -> FloatArray | None:

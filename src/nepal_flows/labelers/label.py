@@ -1,6 +1,7 @@
 """Labels for many structures side by side: tried, gated, tried again, or given up."""
 
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -11,12 +12,20 @@ from typing import Any
 
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.engines.pool import TaskResult, WorkerPool
-from nepal_flows.errors import LabelError, StoreUnavailableError
-from nepal_flows.labelers.gates import LabelGate, gated_label
-from nepal_flows.labelers.protocol import Labeler, RawLabel, Rung, UnconvergedLabelError
-from nepal_flows.schemas import Attempt, Cost
+from nepal_flows.errors import FailureKind, LabelError, StoreUnavailableError
+from nepal_flows.labelers.gates import LabelGate, gated_label, net_force
+from nepal_flows.labelers.protocol import (
+    HarmfulCorrectionError,
+    Labeler,
+    RawLabel,
+    Rung,
+    UnconvergedLabelError,
+)
+from nepal_flows.schemas import Attempt, Correction, Cost
 
 logger = logging.getLogger(__name__)
+
+_SAYS_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 _LEAST_FREE_BYTES = 1 << 16
 """Below this the disk is full, and a label that fails says nothing about its structure."""
@@ -44,6 +53,12 @@ class LabelOutcome:
         What the code told beside the label.
     version
         Version of the code, where it says so.
+    net_force
+        |sum F| / sqrt(n_atoms) with what the code took off, eV/Å; None when the label failed.
+    corrections
+        What a supervising program changed in the inputs during the last try.
+    harmful
+        Whether that changed the physics.
     """
 
     index: int
@@ -54,6 +69,9 @@ class LabelOutcome:
     cost: Cost
     info: dict[str, Any]
     version: str | None = None
+    net_force: float | None = None
+    corrections: tuple[Correction, ...] = ()
+    harmful: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +81,9 @@ class _Answer:
     label: LabelledStructure | None = None
     raw: RawLabel | None = None
     error: str | None = None
+    failure: FailureKind | None = None
     may_retry: bool = False
+    corrections: tuple[Correction, ...] = ()
 
 
 @dataclass
@@ -176,16 +196,24 @@ def attempt_label(
         raw = labeler.label(structure, directory, helpers=rung.changed)
         label = gated_label(structure, raw, gate)
     except LabelError as error:
-        return _Answer(error=str(error), may_retry=isinstance(error, UnconvergedLabelError))
+        corrections = error.corrections if isinstance(error, HarmfulCorrectionError) else ()
+        return _Answer(
+            error=str(error),
+            failure=error.failure,
+            may_retry=isinstance(error, UnconvergedLabelError),
+            corrections=corrections,
+        )
     shutil.rmtree(directory, ignore_errors=True)  # a label is not lost to a slow file system
-    return _Answer(label=label, raw=raw)
+    return _Answer(label=label, raw=raw, corrections=raw.corrections)
 
 
 def _require_disk(base: str, result: TaskResult, answer: _Answer) -> None:
     """Raise instead of blaming a structure for a disk that is full or cannot be written."""
     if result.error_type == StoreUnavailableError.__name__:
         raise StoreUnavailableError(str(result.error))
-    if answer.label is None and result.outcome != "timeout" and _is_full(base):
+    if answer.label is not None or result.outcome == "timeout":
+        return
+    if _is_full(base) or _SAYS_FULL.search(answer.error or ""):
         raise StoreUnavailableError(_unusable(base, f"no space left on device ({answer.error})"))
 
 
@@ -207,12 +235,21 @@ def _answer(result: TaskResult) -> _Answer:
     error = result.error or result.outcome
     if result.error_type:
         error = f"{result.error_type}: {error}"
-    return _Answer(error=error, may_retry=result.outcome == "crashed")
+    kinds: dict[str, FailureKind] = {"crashed": "crashed", "timeout": "timeout"}
+    return _Answer(
+        error=error,
+        failure=kinds.get(result.outcome, "unusable"),
+        may_retry=result.outcome == "crashed",
+    )
 
 
 def _add_attempt(item: _Pending, rung: Rung, answer: _Answer, result: TaskResult) -> None:
     attempt = Attempt(
-        rung=rung.name, changed=dict(rung.changed), error=answer.error, wall_s=result.wall_s
+        rung=rung.name,
+        changed=dict(rung.changed),
+        error=answer.error,
+        failure=answer.failure,
+        wall_s=result.wall_s,
     )
     item.attempts = (*item.attempts, attempt)
     item.cost = Cost(wall_s=item.cost.wall_s + result.wall_s, cpu_s=item.cost.cpu_s + result.cpu_s)
@@ -228,6 +265,9 @@ def _outcome(item: _Pending, answer: _Answer) -> LabelOutcome:
         cost=item.cost,
         info={} if answer.raw is None else dict(answer.raw.info),
         version=None if answer.raw is None else answer.raw.version,
+        net_force=None if answer.raw is None else net_force(answer.raw.forces, answer.raw.drift),
+        corrections=answer.corrections,
+        harmful=answer.failure == "harmful_correction",
     )
 
 

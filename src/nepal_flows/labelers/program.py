@@ -10,9 +10,10 @@ from pathlib import Path
 
 from nepal_flows.engines.worker import ONE_THREAD
 from nepal_flows.errors import LabelError
-from nepal_flows.labelers.protocol import UnconvergedLabelError
+from nepal_flows.labelers.protocol import CrashedLabelError, UnconvergedLabelError
 
 _N_LINES = 6
+_UNCONVERGED = re.compile(r"not (achieved|converged)", re.IGNORECASE)
 _FAILURE = re.compile(
     r"NOT (achieved|converged)|error|abort|killed|segmentation|exceeded", re.IGNORECASE
 )
@@ -59,7 +60,8 @@ def run_program(
     LabelError
         If it cannot be started.
     UnconvergedLabelError
-        If it failed; the message has the command, the exit code, the directory and what it said.
+        If it did not find self-consistency, or (`CrashedLabelError`) failed otherwise; the message
+        has the command, the exit code, the directory and what it said.
     """
     words = [*shlex.split(command), *arguments]
     variables = ONE_THREAD | dict(os.environ) | dict(environment or {})
@@ -77,9 +79,10 @@ def run_program(
     except OSError as error:
         raise LabelError(f"`{shlex.join(words)}` cannot be started: {error}.") from error
     if done.returncode != 0:
-        raise UnconvergedLabelError(
-            f"`{shlex.join(words)}` ended with exit code {done.returncode} in {directory}: "
-            f"{diagnosis(directory, [*outputs, log])}"
+        said = diagnosis(directory, [*outputs, log])
+        kind = UnconvergedLabelError if _UNCONVERGED.search(said) else CrashedLabelError
+        raise kind(
+            f"`{shlex.join(words)}` ended with exit code {done.returncode} in {directory}: {said}"
         )
 
 

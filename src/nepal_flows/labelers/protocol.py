@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from nepal_flows.core.structure import Structure
-from nepal_flows.errors import LabelError
+from nepal_flows.errors import FailureKind, LabelError
+from nepal_flows.schemas import Correction
 from nepal_flows.typing import FloatArray
 
 
@@ -26,6 +27,11 @@ class RawLabel:
         What else is worth keeping, plain JSON values: the k-grid, iterations ...
     version
         Version of the code, where it says so.
+    drift
+        Sum of the forces that the code took off before it wrote them, shape (3,), eV/Å; None for
+        a code that writes them as they are.
+    corrections
+        What a supervising program changed in the inputs on the way, none of it the physics.
     """
 
     energy: float
@@ -33,6 +39,8 @@ class RawLabel:
     virial: FloatArray | None = None
     info: dict[str, Any] = field(default_factory=dict)
     version: str | None = None
+    drift: FloatArray | None = None
+    corrections: tuple[Correction, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,36 @@ class Rung:
 class UnconvergedLabelError(LabelError):
     """The code ran but did not find self-consistency, or ended badly: another try may succeed."""
 
+    failure: FailureKind = "not_converged"
+
+
+class CrashedLabelError(UnconvergedLabelError):
+    """The program died, or ended with an exit code that says so."""
+
+    failure: FailureKind = "crashed"
+
+
+class CorruptOutputError(UnconvergedLabelError):
+    """The program's output is cut short, contradicts itself or belongs to another run."""
+
+    failure: FailureKind = "corrupt_output"
+
+
+class HarmfulCorrectionError(LabelError):
+    """What supervised the program changed the physics of its inputs: the label is of another kind.
+
+    Attributes
+    ----------
+    corrections
+        Every correction, in order.
+    """
+
+    failure: FailureKind = "harmful_correction"
+
+    def __init__(self, message: str, corrections: Sequence[Correction] = ()) -> None:
+        super().__init__(message)
+        self.corrections = tuple(corrections)
+
 
 @runtime_checkable
 class Labeler(Protocol):
@@ -61,7 +99,7 @@ class Labeler(Protocol):
 
     @property
     def name(self) -> str:
-        """``ase``, ``cp2k``, ``espresso``."""
+        """``ase``, ``cp2k``, ``espresso``, ``vasp``."""
 
     @property
     def max_net_force(self) -> float:
@@ -102,4 +140,12 @@ class Labeler(Protocol):
         """
 
 
-__all__ = ["Labeler", "RawLabel", "Rung", "UnconvergedLabelError"]
+__all__ = [
+    "CorruptOutputError",
+    "CrashedLabelError",
+    "HarmfulCorrectionError",
+    "Labeler",
+    "RawLabel",
+    "Rung",
+    "UnconvergedLabelError",
+]

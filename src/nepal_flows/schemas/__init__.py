@@ -15,7 +15,7 @@ from nepal_flows.schemas.campaign import (
     ValidationDoc,
 )
 from nepal_flows.schemas.exploration import ExplorationDoc, Outcome, SelectedFrame, SelectionDoc
-from nepal_flows.schemas.label import Ancestry, Attempt, LabelDoc
+from nepal_flows.schemas.label import Ancestry, Attempt, Correction, LabelDoc
 from nepal_flows.schemas.model import ActiveSetDoc, ElementCoverage, TrainingDoc
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "CampaignState",
     "Certificate",
     "ConditionVerdict",
+    "Correction",
     "Cost",
     "Document",
     "ElementCoverage",

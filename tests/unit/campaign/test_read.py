@@ -73,7 +73,7 @@ def test_unknown_key_is_refused_with_the_nearest_and_its_line(edited, wrong, rig
         (("{n_atoms: 32}", "{structure: 4}"), "indices are 0 to 0"),
         (("{n_atoms: 32}", "{mix: {elements: [Ag, Au]}}"), "holds none of Ag, Au"),
         (("calculator: emt", "time_limit_s: -1"), "greater than 0"),
-        (("code: ase", "code: vasp"), "'ase', 'espresso', 'cp2k'"),
+        (("code: ase", "code: siesta"), "'ase', 'espresso', 'cp2k', 'vasp'"),
         (("code: ase, calculator: emt", "code: espresso"), "names no file for Cu"),
         (("code: ase, calculator: emt", "code: cp2k"), "is not `folded`"),
         (("version: 1", "version: 2"), "should be 1"),

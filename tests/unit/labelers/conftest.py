@@ -15,6 +15,8 @@ from nepal_flows.io.structures import structure_from_atoms
 from nepal_flows.labelers import Cp2kLabeler, EspressoLabeler, KPointRule
 
 DATA = Path(__file__).parents[2] / "data"
+STANDINS = Path(__file__).parents[2] / "standins"
+sys.path.insert(0, str(STANDINS))
 
 REPLAY = """#!{python}
 import sys
