@@ -27,6 +27,7 @@ from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import predict
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.structure import Structure
+from nepal_flows.engines.kernel_cache import use_kernel_cache
 from nepal_flows.engines.md_run import MdSegment
 from nepal_flows.engines.native_md import run_native_md
 from nepal_flows.io.nep_txt import read_nep_txt, write_nep_txt
@@ -108,6 +109,7 @@ def our_time(
 
 def main() -> None:
     """Print the table."""
+    use_kernel_cache()
     warnings.filterwarnings("ignore", module="ase")
     model = read_nep_txt(MODEL)
     frames = [copper(32) for _ in range(20)]

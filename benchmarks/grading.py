@@ -21,6 +21,7 @@ import numpy as np
 from nepal_flows.core.active_set import build_active_set
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.projections import ProjectionFactors, dense_projections
+from nepal_flows.engines.kernel_cache import use_kernel_cache
 
 _parser = argparse.ArgumentParser(description=__doc__)
 _parser.add_argument("--repeats", type=int, default=5, help="repeats of every measurement")
@@ -103,6 +104,7 @@ def stream(n_rows: int) -> None:
 
 def main() -> None:
     """Print the table."""
+    use_kernel_cache()
     print("nepal_flows", version("nepal-flows"), "numpy", version("numpy"), "one thread")
     print("  atoms     d  product us/atom  grades us/atom  of product  storage  deviation")
     for n_descriptors, n_neurons in ((25, 20), (30, 30), (42, 30), (35, 80)):

@@ -25,6 +25,7 @@ from nepal_flows.core.nep.model import NepArchitecture, NepModel
 from nepal_flows.core.nep.potential import predict, prepared_input
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.structure import Structure
+from nepal_flows.engines.kernel_cache import use_kernel_cache
 from nepal_flows.io.nep_txt import read_nep_txt, write_nep_txt
 
 SKIN = 1.0  # Å
@@ -125,6 +126,7 @@ def compare(atoms: ase.Atoms, model: NepModel, path: Path, *, seconds: float) ->
 
 def main() -> None:
     """Print one table per model."""
+    use_kernel_cache()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="time per line of the table")
     seconds = parser.parse_args().seconds

@@ -35,6 +35,7 @@ from nepal_flows.core.nep.model import NepArchitecture, NepModel
 from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors
 from nepal_flows.core.selection import select_frames
 from nepal_flows.core.structure import Structure
+from nepal_flows.engines.kernel_cache import use_kernel_cache
 from nepal_flows.io.nep_txt import read_nep_txt
 
 _parser = argparse.ArgumentParser(description=__doc__)
@@ -122,6 +123,7 @@ def outcome(active_set: ActiveSet) -> str:
 
 def main() -> None:
     """Print one line per part."""
+    use_kernel_cache()
     print("nepal_flows", version("nepal-flows"), "numpy", version("numpy"))
     print(f"{OPTIONS.threads} thread(s), working memory {OPTIONS.memory:g} MB")
     model = random_model(OPTIONS.neurons) if OPTIONS.model is None else read_nep_txt(OPTIONS.model)

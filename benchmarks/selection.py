@@ -4,14 +4,15 @@ Run ``python benchmarks/selection.py``; ``--peers PYTHON`` names an interpreter 
 maxvolpy, where this one has not. All swap until no entry of B inv(A) exceeds 1.001; ``log det`` is
 that of the chosen rows, ``largest`` the largest entry found afterwards from the rows themselves.
 ``product`` is B times a square matrix. Times are the best of the repeats, in seconds: of the CPU on
-one thread, so that other work on the machine matters little; elapsed with more of them, by
-OPENBLAS_NUM_THREADS.
+one thread, so that other work on the machine matters little; elapsed with more of them. Threads of
+the peers are those of their linear algebra library, ours and the product's go over blocks of rows.
 """
 
 import os
 
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
+LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+for _variable in LIBRARY_THREADS:
+    os.environ[_variable] = "1"
 
 import argparse
 import json
@@ -26,20 +27,22 @@ from pathlib import Path
 import numpy as np
 from ase.build import bulk
 
+from nepal_flows.core.design_rows import blocks, map_in_threads
 from nepal_flows.core.maxvol import maxvol
 from nepal_flows.core.nep.model import NepArchitecture, NepModel
 from nepal_flows.core.nep.projections import dense_projections, projection_factors
 from nepal_flows.core.structure import Structure
+from nepal_flows.engines.kernel_cache import use_kernel_cache
 
 TOLERANCE = 1.001
 
 _parser = argparse.ArgumentParser(description=__doc__)
 _parser.add_argument("--peers", default=sys.executable, help="interpreter that has the peers")
 _parser.add_argument("--repeats", type=int, default=2, help="repeats of every measurement")
+_parser.add_argument("--threads", type=int, default=1, help="threads")
 _parser.add_argument("--large", action="store_true", help="also the large matrices (minutes)")
 OPTIONS = _parser.parse_args()
-THREADS = os.environ["OPENBLAS_NUM_THREADS"]
-CLOCK = time.process_time if THREADS == "1" else time.perf_counter
+CLOCK = time.process_time if OPTIONS.threads == 1 else time.perf_counter
 
 PEER_PROGRAM = """
 import importlib.metadata, json, sys, time
@@ -121,12 +124,24 @@ def best(function: Callable[[], object]) -> float:
     return min(times)
 
 
+def multiply(matrix: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Return the product, made in threads."""
+    product = np.empty_like(matrix)
+    halves = blocks(0, len(matrix), -(-len(matrix) // OPTIONS.threads))
+    map_in_threads(
+        lambda part: np.matmul(matrix[part], square, out=product[part]), halves, OPTIONS.threads
+    )
+    return product
+
+
 def peer(name: str, path: Path) -> dict[str, object] | None:
     """Return what a peer chose and how long it took, or None where it is not installed."""
     found: dict[str, object] | None = None
+    threads = str(OPTIONS.threads)
+    environment = {**os.environ, **dict.fromkeys(LIBRARY_THREADS, threads)}
     for _ in range(OPTIONS.repeats):
-        command = [OPTIONS.peers, "-c", PEER_PROGRAM, name, str(path), str(TOLERANCE), THREADS]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [OPTIONS.peers, "-c", PEER_PROGRAM, name, str(path), str(TOLERANCE), threads]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             words = done.stderr.strip().splitlines()[-1] if done.stderr else "no message"
             print(f"    {name}: not measured ({words})")
@@ -145,15 +160,16 @@ def quality(matrix: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     """Print one block per matrix and the geometric mean of the ratios."""
+    use_kernel_cache()
     print("nepal_flows", version("nepal-flows"), "numpy", version("numpy"))
-    print(f"{os.environ['OPENBLAS_NUM_THREADS']} thread(s), best of {OPTIONS.repeats}")
+    print(f"{OPTIONS.threads} thread(s), best of {OPTIONS.repeats}")
     maxvol(np.random.default_rng(0).standard_normal((80, 8)))
     ratios: dict[str, list[float]] = {}
     for title, matrix in problems():
         n, r = matrix.shape
         square = np.random.default_rng(0).standard_normal((r, r))
-        product = best(lambda: matrix @ square)  # noqa: B023
-        ours = best(lambda: maxvol(matrix))  # noqa: B023
+        product = best(lambda: multiply(matrix, square))  # noqa: B023
+        ours = best(lambda: maxvol(matrix, n_threads=OPTIONS.threads))  # noqa: B023
         found = maxvol(matrix)
         volume, largest = quality(matrix, found.rows)
         print(f"\n{title}: {n} x {r}; product {product:.3f} s")

@@ -286,7 +286,7 @@ class _Search:
     def _dominant(self, which: IntArray, basis: FloatArray) -> IntArray:
         """Return the places in ``which`` of rows that dominate the others."""
         product = row_products(self.rows, which, basis, n_threads=self.n_threads)
-        coefficients, order, _ = lu_start(product, overwrite=True)
+        coefficients, order, _ = lu_start(product, overwrite=True, n_threads=self.n_threads)
         places = np.arange(coefficients.shape[1])
         improve(
             coefficients,

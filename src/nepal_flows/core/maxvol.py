@@ -17,10 +17,12 @@ References
    Algorithms, Applications (World Scientific, 2010), pp. 247-256.
 """
 
+import ctypes
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import blas, lapack
+from numba.extending import get_cython_function_address
+from scipy.linalg import lapack
 
 from nepal_flows.core.design_rows import blocks, map_in_threads, row_maxima
 from nepal_flows.core.maxvol_kernels import (
@@ -39,6 +41,11 @@ _LARGEST_FLOAT32 = 1e30
 
 _UPDATED_AT_ONCE = 256
 """Rows that are brought up to date at a time: they and their update stay in the cache."""
+
+_dtrmm = ctypes.CFUNCTYPE(None, *[ctypes.c_char_p] * 4, *[ctypes.c_void_p] * 7)(
+    get_cython_function_address("scipy.linalg.cython_blas", "dtrmm")
+)
+"""Of BLAS; ``scipy.linalg.blas.dtrmm`` would keep other threads from running meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +110,7 @@ def maxvol(
     max_sweeps: int = 200,
     max_swaps: int | None = None,
     max_pairs: int = 100,
+    n_threads: int = 1,
 ) -> MaxVol:
     r"""Return the rows of a tall matrix that are dominant to a tolerance.
 
@@ -118,6 +126,8 @@ def maxvol(
         Swaps before giving up; 100 r by default.
     max_pairs
         Searches for a gainful pair of swaps after a dominant set was found.
+    n_threads
+        Threads over blocks of rows; the elimination has those of the linear algebra library.
 
     Returns
     -------
@@ -140,7 +150,7 @@ def maxvol(
     _check(matrix, tolerance)
     n, r = matrix.shape
     limit = 100 * r if max_swaps is None else max_swaps
-    coefficients, order, pivots = lu_start(matrix)
+    coefficients, order, pivots = lu_start(matrix, n_threads=n_threads)
     grades = np.empty(n)
     row_maxima(coefficients, grades)
     if not np.isfinite(grades).all():
@@ -157,11 +167,12 @@ def maxvol(
             max_swaps=max(limit - n_swaps, 0),
             max_pairs=max_pairs,
             grades=grades,
+            n_threads=n_threads,
         )
         log_gain += step.log_gain
         n_swaps += step.n_swaps
         n_sweeps += step.n_sweeps
-        drift = _drift(matrix, coefficients, rows, order)
+        drift = _drift(matrix, coefficients, rows, order, n_threads)
         if drift <= _DRIFT_ALLOWED or not step.converged or n_sweeps >= max_sweeps:
             break
         _refresh(matrix, coefficients, rows, order)
@@ -261,7 +272,7 @@ def _check(matrix: FloatArray, tolerance: float) -> None:
 
 
 def lu_start(
-    matrix: FloatArray, *, overwrite: bool = False
+    matrix: FloatArray, *, overwrite: bool = False, n_threads: int = 1
 ) -> tuple[FloatArray, IntArray, FloatArray]:
     r"""Return C of all rows for the start that pivoted LU finds.
 
@@ -271,6 +282,8 @@ def lu_start(
         Shape (n, r) with n >= r.
     overwrite
         Whether the memory of the matrix may become that of C.
+    n_threads
+        Threads over blocks of rows.
 
     Returns
     -------
@@ -281,18 +294,39 @@ def lu_start(
     n, r = matrix.shape
     rows = np.ascontiguousarray(matrix)
     columns = np.empty((n, r), order="F")
-    transpose_tiles(rows, columns.T)
+
+    def turn(part: slice) -> None:
+        transpose_tiles(rows[part], 0, columns.T, part.start)
+
+    map_in_threads(turn, blocks(0, n), n_threads)
     lu, swaps, _ = lapack.dgetrf(columns, overwrite_a=1)
     order = np.arange(n)
     for place, other in enumerate(swaps.tolist()):
         order[place], order[other] = order[other], order[place]
     pivots = np.abs(np.diagonal(lu)).copy()
     inverse, _ = lapack.dtrtri(np.asfortranarray(lu[:r]), lower=1, unitdiag=1)
-    product = blas.dtrmm(1.0, inverse, lu, side=1, lower=1, diag=1, overwrite_b=1)
     coefficients = rows if overwrite else np.empty((n, r))
-    transpose_tiles(product.T, coefficients)
+
+    def express(part: slice) -> None:
+        block = coefficients[part]
+        transpose_tiles(lu.T, part.start, block, 0)
+        _times_lower_triangle(block, inverse)
+
+    map_in_threads(express, blocks(r, n), n_threads)
     coefficients[:r] = np.eye(r)
     return coefficients, order, pivots
+
+
+def _times_lower_triangle(rows: FloatArray, triangle: FloatArray) -> None:
+    """Multiply rows, shape (m, r), C order, by a lower triangle with unit diagonal, in place.
+
+    Diagonal and upper part of the triangle, F order, are not read.
+    """
+    m, r, one = ctypes.c_int(len(rows)), ctypes.c_int(len(triangle)), ctypes.c_double(1.0)
+    _dtrmm(
+        b"L", b"L", b"T", b"U", ctypes.byref(r), ctypes.byref(m), ctypes.byref(one),
+        triangle.ctypes.data, ctypes.byref(r), rows.ctypes.data, ctypes.byref(r),
+    )  # fmt: skip
 
 
 def _top_rows(grades: FloatArray, n_top: int) -> IntArray:
@@ -355,7 +389,13 @@ def _apply(target: FloatArray, step: _Step, maxima: FloatArray, n_threads: int) 
     map_in_threads(update, blocks(0, len(target), _UPDATED_AT_ONCE), n_threads)
 
 
-def _drift(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray) -> float:
+def _drift(
+    matrix: FloatArray,
+    coefficients: FloatArray,
+    rows: IntArray,
+    order: IntArray,
+    n_threads: int,
+) -> float:
     """Estimate the error of the coefficients with Gaussian probes, relative to row size."""
     r = matrix.shape[1]
     active = matrix[order[rows]]
@@ -367,18 +407,26 @@ def _drift(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: 
     diagonal = np.abs(np.diagonal(factor))
     if info == 0 and diagonal.min() > 1e-12 * diagonal.max():
         solved, _ = lapack.dgetrs(factor, pivots, probes)
-        expected = _times_columns(matrix, solved / scale[:, None])
-        found = _times_columns(coefficients, probes)
+        expected = _times_columns(matrix, solved / scale[:, None], n_threads)
+        found = _times_columns(coefficients, probes, n_threads)
     else:
-        expected = _times_columns(matrix, probes / scale[:, None])
-        found = _times_columns(coefficients, active @ probes)
+        expected = _times_columns(matrix, probes / scale[:, None], n_threads)
+        found = _times_columns(coefficients, active @ probes, n_threads)
     size = np.abs(expected).max() or 1.0
     return float(np.abs(found - expected[order]).max() / size)
 
 
-def _times_columns(matrix: FloatArray, few: FloatArray) -> FloatArray:
+def _times_columns(matrix: FloatArray, few: FloatArray, n_threads: int) -> FloatArray:
     """Return the product with a few columns, one by one: much quicker than as a matrix."""
-    return np.stack([matrix @ column for column in np.ascontiguousarray(few.T)], axis=1)
+    product = np.empty((len(matrix), few.shape[1]))
+    columns = np.ascontiguousarray(few.T)
+
+    def multiply(part: slice) -> None:
+        for k, column in enumerate(columns):
+            product[part, k] = matrix[part] @ column
+
+    map_in_threads(multiply, blocks(0, len(matrix)), n_threads)
+    return product
 
 
 def _refresh(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order: IntArray) -> None:

@@ -43,14 +43,20 @@ def larger(_: Any, left: Any, right: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def transpose_tiles(matrix: FloatArray, copy: FloatArray) -> None:  # pragma: no cover
-    """Write the transpose of a row-major matrix (n, r) into another one (r, n), tile by tile."""
-    n, r = matrix.shape
+def transpose_tiles(
+    source: FloatArray, source_column: int, target: FloatArray, target_column: int
+) -> None:  # pragma: no cover
+    """Write the transpose of a part of a row-major matrix into a part of another, tile by tile.
+
+    ``target[j, target_column + i]`` becomes ``source[i, source_column + j]`` for all rows i of the
+    source and all rows j of the target.
+    """
+    n, r = source.shape[0], target.shape[0]
     for top in range(0, n, 64):
         for left in range(0, r, 64):
             for j in range(left, min(left + 64, r)):
                 for i in range(top, min(top + 64, n)):
-                    copy[j, i] = matrix[i, j]
+                    target[j, target_column + i] = source[i, source_column + j]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

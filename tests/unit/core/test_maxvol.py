@@ -175,3 +175,12 @@ def test_holder_outside_of_the_rows_leaves_for_good() -> None:
     rows = np.array([-1, -1])
     improve(np.asfortranarray(matrix), rows, tolerance=1.001)
     assert rows.tolist() == [1, -1]
+
+
+def test_threads_change_nothing() -> None:
+    matrix = decaying_matrix(1500, 30)
+    one, three = maxvol(matrix), maxvol(matrix, n_threads=3)
+    np.testing.assert_array_equal(one.rows, three.rows)
+    assert (one.log_determinant, one.largest, one.drift) == (
+        three.log_determinant, three.largest, three.drift,
+    )  # fmt: skip
