@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/grading.py``. ``product`` multiplies projections that are already written
 out with M, into memory that is already there, and takes no maximum; ``grades`` starts from the
-factors. ``--streamed-rows 1000000`` adds an active set streamed from so many rows of d = 992.
+factors. Times are the best of the repeats, CPU time of one thread.
 """
 
 import os
@@ -11,22 +11,18 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 
 import numpy as np
 
-from nepal_flows.core.active_set import build_active_set
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.projections import ProjectionFactors, dense_projections
 from nepal_flows.engines.kernel_cache import use_kernel_cache
 
 _parser = argparse.ArgumentParser(description=__doc__)
 _parser.add_argument("--repeats", type=int, default=5, help="repeats of every measurement")
-_parser.add_argument("--streamed-rows", type=int, default=0, help="rows to stream, 0 for none")
-_parser.add_argument("--threads", type=int, default=2, help="threads of the streamed case")
 OPTIONS = _parser.parse_args()
 
 
@@ -47,9 +43,9 @@ def best(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
     times = dict.fromkeys(functions, np.inf)
     for _ in range(OPTIONS.repeats):
         for name, function in functions.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             function()
-            times[name] = min(times[name], time.perf_counter() - begin)
+            times[name] = min(times[name], time.process_time() - begin)
     return times
 
 
@@ -78,30 +74,6 @@ def grade(n_atoms: int, n_descriptors: int, n_neurons: int) -> None:
     )
 
 
-def stream(n_rows: int) -> None:
-    """Print time and memory of an active set from many rows."""
-    frames = []
-    for start in range(0, n_rows, 1000):
-        whole = random_factors(1000, 30, 31)
-        rng = np.random.default_rng(start)
-        y = whole.y * (1.0 + 0.02 * rng.standard_normal(whole.y.shape))
-        frames.append(ProjectionFactors(whole.types, y, whole.v, whole.t))
-    build_active_set(frames[:2], ["Cu"])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin, begin_cpu = time.perf_counter(), time.process_time()
-    active_set = build_active_set(frames, ["Cu"], memory_limit_MB=500.0, n_threads=OPTIONS.threads)
-    seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    member = active_set.members[0]
-    print(
-        f"\n{member.n_rows} rows of d = {member.n_projection}: {seconds:.1f} s with "
-        f"{OPTIONS.threads} threads ({cpu:.1f} s of CPU), "
-        f"{(after - before) / 1e3:.0f} MB beside the factors ({after / 1e6:.2f} GB in all), "
-        f"rank {member.rank}, largest training grade {member.largest_training_grade:.6f}, "
-        f"converged {member.converged}"
-    )
-
-
 def main() -> None:
     """Print the table."""
     use_kernel_cache()
@@ -110,8 +82,6 @@ def main() -> None:
     for n_descriptors, n_neurons in ((25, 20), (30, 30), (42, 30), (35, 80)):
         for n_atoms in (32, 2000):
             grade(n_atoms, n_descriptors, n_neurons)
-    if OPTIONS.streamed_rows:
-        stream(OPTIONS.streamed_rows)
 
 
 if __name__ == "__main__":
