@@ -14,11 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Literal
 
+from nepal_flows.engines.allocation import billed_seconds
 from nepal_flows.engines.worker import run_task
 from nepal_flows.engines.worker_process import WorkerProcess, death, started_worker
 from nepal_flows.errors import EngineError
@@ -46,7 +47,8 @@ class TaskResult:
     traceback
         Its traceback, or the last lines that a dead process wrote.
     wall_s, cpu_s
-        Elapsed and CPU time, s; of a killed task, CPU time is taken as elapsed time.
+        Elapsed and CPU time, s; of a killed task, CPU time is taken as elapsed time. In a queue's
+        job, CPU time is at least the task's share of the cores that the job holds.
     """
 
     index: int
@@ -177,7 +179,8 @@ class WorkerPool:
         """
         tasks = enumerate(arguments)
         if inline and self.n_workers == 1 and time_limit_s is None:
-            return (TaskResult(index, **run_task(function, args)) for index, args in tasks)
+            results = (TaskResult(index, **run_task(function, args)) for index, args in tasks)
+            return (_billed(result, 1) for result in results)
         return self._stream(_Queue(function, tasks, time_limit_s))
 
     def close(self) -> None:
@@ -203,7 +206,9 @@ class WorkerPool:
             queue.advance()
             while queue.following is not None or self._occupied():
                 self._hand_out(queue)
-                yield from self._collect()
+                n_side_by_side = len(self._occupied())
+                for result in self._collect():
+                    yield _billed(result, n_side_by_side)
         finally:
             for worker in self._occupied():  # left over when the caller stops listening
                 self._retire(worker)
@@ -305,6 +310,12 @@ class WorkerPool:
 
 _shared: WorkerPool | None = None
 _shared_lock = threading.Lock()
+
+
+def _billed(result: TaskResult, n_side_by_side: int) -> TaskResult:
+    """Return the result with what the queue charges for it, where there is a queue."""
+    cpu_s = billed_seconds(result.wall_s, result.cpu_s, share=1.0 / n_side_by_side)
+    return replace(result, cpu_s=cpu_s)
 
 
 def shared_pool(n_workers: int, *, preload: Sequence[str] = ()) -> WorkerPool:

@@ -1,8 +1,12 @@
-"""What a stage costs: elapsed time, and processor time of this process and its workers."""
+"""What a stage costs: elapsed time, and processor time of this process and its workers.
+
+In a queue's job it is all the cores that the job holds, busy or not.
+"""
 
 import resource
 import time
 
+from nepal_flows.engines.allocation import billed_seconds
 from nepal_flows.schemas import Cost
 
 
@@ -24,10 +28,9 @@ class Stopwatch:
 
     def cost(self, *, worker_cpu_s: float = 0.0) -> Cost:
         """Return what has been spent since the stopwatch was made."""
-        return Cost(
-            wall_s=round(time.perf_counter() - self._wall, 3),
-            cpu_s=round(_cpu_seconds() - self._cpu + worker_cpu_s, 3),
-        )
+        wall_s = time.perf_counter() - self._wall
+        cpu_s = _cpu_seconds() - self._cpu + worker_cpu_s
+        return Cost(wall_s=round(wall_s, 3), cpu_s=round(billed_seconds(wall_s, cpu_s), 3))
 
 
 def total_cost(costs: list[Cost]) -> Cost:
