@@ -83,6 +83,13 @@ class Settings(BaseSettings):
         ),
         description="Where CP2K's basis sets and potentials are.",
     )
+    gpumd_command: str = Field("gpumd", description="How GPUMD's `gpumd` is called.")
+    nep_command: str = Field("nep", description="How GPUMD's `nep` is called.")
+    scratch_directory: Path | None = Field(
+        None,
+        description="Where GPUMD's runs and trainings get their directories; the system's folder "
+        "for temporary files where not given.",
+    )
     pw_command: str = Field("pw.x", description="How Quantum ESPRESSO's pw.x is called.")
     pseudo_directory: Path | None = Field(
         default_factory=lambda: _existing("ESPRESSO_PSEUDO", _PSEUDO_DIRECTORIES, "*.[uU][pP][fF]"),

@@ -210,6 +210,8 @@ def _number_problems(campaign: Campaign) -> Iterator[Problem]:
         )
     exploration = campaign.exploration
     for index, condition in enumerate(exploration.conditions):
+        if condition.run_in is not None:
+            continue
         if condition.n_steps < exploration.burn_in_steps + exploration.check_interval:
             yield (
                 ("exploration", "conditions", index, "stages"),

@@ -18,6 +18,7 @@ from nepal_flows.campaign.section import (
     Temperature,
 )
 from nepal_flows.core.elements import atomic_number
+from nepal_flows.io.run_in import body_steps
 
 CellMode = Literal["supercell", "folded", "hnf"]
 
@@ -164,15 +165,31 @@ class Condition(Section):
 
     name: Name = Field(description="Its name on the report.")
     start: Start = Field(default_factory=Start, description="Where its runs begin.")
-    stages: tuple[Stage, ...] = Field(min_length=1, description="What its runs do, in order.")
+    stages: tuple[Stage, ...] = Field((), description="What its runs do, in order.")
+    run_in: str | None = Field(
+        None,
+        description="Body of a run.in of GPUMD instead of `stages`, for what they cannot say "
+        "(deformation, Monte Carlo, heat flow): every line that stands after `potential`. It is "
+        "taken as it is; grading and output are put in before every `run`.",
+    )
     replicas: int = Field(1, gt=0, le=100_000, description="Independent runs per round.")
     extreme: bool = Field(
         False, description="Whether its allowance is `exceedance_extreme` (melts, quenches)."
     )
 
+    @model_validator(mode="after")
+    def _one_protocol(self) -> "Condition":
+        if bool(self.stages) == (self.run_in is not None):
+            raise ValueError("give either `stages` or `run_in`")
+        if self.run_in is not None:
+            body_steps(self.run_in)
+        return self
+
     @property
     def n_steps(self) -> int:
         """Steps of one run."""
+        if self.run_in is not None:
+            return body_steps(self.run_in)
         return sum(stage.steps for stage in self.stages)
 
 
@@ -213,10 +230,20 @@ class GateSection(Section):
         return value
 
 
+class GpumdSection(Section):
+    """Exploration with GPUMD: read where `engine` is `gpumd`."""
+
+    time_limit_s: Positive | None = Field(
+        None, description="Time after which a run is stopped, s; null for no limit."
+    )
+
+
 class ExplorationSection(Section):
     """Molecular dynamics with the newest model, looking for what it does not know."""
 
-    engine: Literal["native"] = Field("native", description="Who runs it: `native` is the CPU.")
+    engine: Literal["native", "gpumd"] = Field(
+        "native", description="Who runs it: `native` is the CPU, `gpumd` GPUMD on a GPU."
+    )
     time_step_fs: Positive = Field(2.0, le=20.0, description="Time step.")
     check_interval: PositiveInt = Field(10, description="Steps between gradings of a frame.")
     burn_in_steps: NonNegativeInt = Field(
@@ -242,6 +269,7 @@ class ExplorationSection(Section):
         100.0, description="Rough bulk modulus, which scales the barostat."
     )
     gate: GateSection = Field(default_factory=GateSection, description="The physics gate.")
+    gpumd: GpumdSection = Field(default_factory=GpumdSection, description="Limits of GPUMD.")
     conditions: tuple[Condition, ...] = Field(min_length=1, description="What is explored.")
 
     @model_validator(mode="after")
@@ -250,6 +278,9 @@ class ExplorationSection(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two conditions are called {', '.join(f'`{n}`' for n in twice)}")
+        bodies = [c.name for c in self.conditions if c.run_in is not None]
+        if bodies and self.engine != "gpumd":
+            raise ValueError(f"condition `{bodies[0]}` has a `run_in`, which needs `engine: gpumd`")
         if self.candidate_ceiling <= self.gamma_low:
             raise ValueError("`candidate_ceiling` must lie above `gamma_low`")
         if self.gamma_stop is not None and self.gamma_stop <= self.gamma_low:
@@ -312,6 +343,7 @@ __all__ = [
     "ConfirmationSection",
     "ExplorationSection",
     "GateSection",
+    "GpumdSection",
     "Mix",
     "SeedsSection",
     "Stage",

@@ -224,6 +224,7 @@ def _condition_plan(
         f"{condition.start.vacancies}",
         f"time_step    {step:g} fs",
     ]
+    lines += [f"run_in       {line}" for line in (condition.run_in or "").splitlines()]
     for stage in condition.stages:
         first, last = stage.temperatures_K
         pressures = stage.pressures_GPa
@@ -235,7 +236,8 @@ def _condition_plan(
         f"check        every {exploration.check_interval} steps after {exploration.burn_in_steps}; "
         f"gamma_low {exploration.gamma_low:g}, stop {exploration.gamma_stop or 'at the gate only'}"
     )
-    graded = condition.n_steps - exploration.burn_in_steps
+    burn_in = exploration.burn_in_steps if condition.run_in is None else 0
+    graded = condition.n_steps - burn_in
     return ConditionPlan(
         name=condition.name,
         formula=formula(start),

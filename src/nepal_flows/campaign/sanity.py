@@ -21,6 +21,12 @@ from nepal_flows.core.structure import Structure
 from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry
 from nepal_flows.io.upf import read_upf_header
 
+DUMP_BYTES_PER_ATOM = 50.0
+"""One atom of a frame in GPUMD's extrapolation_dump.xyz, bytes."""
+
+LARGEST_DUMP_BYTES = 5e9
+"""Size of that file above which a plan warns, bytes."""
+
 LONGEST_DAYS = 30.0
 """Forecast above which a plan asks whether it is meant, days."""
 
@@ -71,6 +77,7 @@ def plan_problems(
     found = [
         *_time_step_problems(campaign),
         *_condition_problems(campaign, structures, starts, larger),
+        *_gpumd_problems(campaign, starts, larger),
         *_need_problems(campaign, needs, forecast),
         *_label_problems(campaign, structures),
         *_cost_problems(campaign, forecast),
@@ -131,6 +138,45 @@ def _condition_problems(
             )
         for stage in condition.stages:
             found += _stage_problems(place, stage, structure)
+    return found
+
+
+def _gpumd_problems(
+    campaign: Campaign, starts: Sequence[Structure], larger: Sequence[Structure]
+) -> list[PlanProblem]:
+    """Return what GPUMD would refuse, or fill a disk with."""
+    exploration = campaign.exploration
+    if exploration.engine != "gpumd":
+        return []
+    found = []
+    for index, condition in enumerate(exploration.conditions):
+        place = f"exploration.conditions[{index}] ({condition.name})"
+        if starts[index].n_atoms < 2:
+            found.append(PlanProblem("error", place, "GPUMD needs two atoms or more in a cell."))
+        if any(min(stage.temperatures_K) <= 0.0 for stage in condition.stages):
+            found.append(
+                PlanProblem("error", place, "GPUMD takes temperatures above 0 K only, as 1 K.")
+            )
+        if condition.run_in is not None and exploration.burn_in_steps:
+            found.append(
+                PlanProblem(
+                    "warning",
+                    place,
+                    "`burn_in_steps` and couplings are those of the `run_in`: all its steps are "
+                    "graded.",
+                )
+            )
+        n_frames = condition.n_steps / exploration.check_interval
+        size = n_frames * max(starts[index].n_atoms, larger[index].n_atoms) * DUMP_BYTES_PER_ATOM
+        if size > LARGEST_DUMP_BYTES:
+            found.append(
+                PlanProblem(
+                    "warning",
+                    place,
+                    f"A run writes {size / 1e9:.0f} GB of graded frames into the scratch folder; "
+                    "raise `exploration.check_interval`.",
+                )
+            )
     return found
 
 

@@ -1,16 +1,37 @@
 """One exploration run as a task for another process: bytes and numbers in, a run out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from nepal_flows.core.active_set import ActiveSet
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.structure import Structure
+from nepal_flows.engines.gpumd.devices import claimed_gpu
+from nepal_flows.engines.gpumd.md import GpumdSetup, run_gpumd_md
 from nepal_flows.engines.md_run import MdRun, MdSegment
 from nepal_flows.engines.native_md import run_native_md
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import model_sha256, read_nep_txt
+
+
+@dataclass(frozen=True)
+class GpuLease:
+    """GPUs that the runs of one job share, one run on each.
+
+    Attributes
+    ----------
+    setup
+        How `gpumd` is called here.
+    gpus
+        Their ids.
+    claims
+        Folder in which runs claim them.
+    """
+
+    setup: GpumdSetup
+    gpus: tuple[str, ...]
+    claims: str
 
 
 @dataclass(frozen=True)
@@ -30,7 +51,11 @@ class ExplorationTask:
     seed
         Its seed.
     options
-        Further arguments of :func:`run_native_md`.
+        Further arguments of the engine.
+    body
+        Body of a run.in instead of the protocol, for GPUMD.
+    lease
+        GPUs to run GPUMD on; None for the native engine.
     """
 
     model_text: str
@@ -39,17 +64,34 @@ class ExplorationTask:
     protocol: tuple[MdSegment, ...]
     seed: int
     options: dict[str, Any] = field(default_factory=dict)
+    body: str | None = None
+    lease: GpuLease | None = None
 
 
 def run_exploration(task: ExplorationTask) -> MdRun:
-    """Return the run of a task; equal tasks give equal runs.
+    """Return the run of a task; equal tasks of the native engine give equal runs.
 
     Raises
     ------
     ActiveSetError
         If the active set belongs to another model.
+    EngineError
+        If GPUMD cannot be used.
     """
-    model, active_set = _model_and_active_set(task.model_text, task.active_set)
+    model, active_set = model_and_active_set(task.model_text, task.active_set)
+    if task.lease is not None:
+        with claimed_gpu(task.lease.gpus, task.lease.claims) as gpu:
+            return run_gpumd_md(
+                task.structure,
+                model,
+                task.protocol,
+                setup=replace(task.lease.setup, gpu=gpu),
+                active_set=active_set,
+                seed=task.seed,
+                model_sha256=model_sha256(task.model_text),
+                body=task.body,
+                **task.options,
+            )
     return run_native_md(
         task.structure,
         model,
@@ -62,9 +104,9 @@ def run_exploration(task: ExplorationTask) -> MdRun:
 
 
 @lru_cache(maxsize=2)
-def _model_and_active_set(text: str, packed: bytes) -> tuple[NepModel, ActiveSet]:
+def model_and_active_set(text: str, packed: bytes) -> tuple[NepModel, ActiveSet]:
     """Return what the runs of one round share; a worker reads it once."""
     return read_nep_txt(text), unpack_active_set(packed)
 
 
-__all__ = ["ExplorationTask", "run_exploration"]
+__all__ = ["ExplorationTask", "GpuLease", "model_and_active_set", "run_exploration"]

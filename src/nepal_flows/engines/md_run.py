@@ -3,11 +3,22 @@
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from nepal_flows.core.structure import Structure
 from nepal_flows.typing import AnyArray, FloatArray, IntArray
 
 Ensemble: TypeAlias = Literal["nve", "nvt", "npt"]
-Outcome: TypeAlias = Literal["finished", "stopped_by_grade", "stopped_by_gate", "crashed"]
+Outcome: TypeAlias = Literal[
+    "finished",
+    "stopped_by_grade",
+    "stopped_by_gate",
+    "not_finite",
+    "out_of_memory",
+    "killed",
+    "timed_out",
+    "crashed",
+]
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,10 @@ class MdRun:
         Checks with ``gamma > candidate_ceiling``, whose frames were refused.
     final
         The last frame that was reached.
+    program
+        Program that ran it, with its version; None for this package itself.
+    gpu_s
+        Time that a GPU was held, s.
     """
 
     outcome: Outcome
@@ -130,6 +145,8 @@ class MdRun:
     n_exceeded_checks: int
     n_above_ceiling: int
     final: Structure
+    program: str | None = None
+    gpu_s: float = 0.0
 
     @property
     def n_checks(self) -> int:
@@ -151,4 +168,19 @@ class MdRun:
         }
 
 
-__all__ = ["Ensemble", "MdFrame", "MdRun", "MdSegment", "MdTrace", "Outcome"]
+def empty_trace() -> MdTrace:
+    """Return the trace of a run without checks."""
+    nothing = np.zeros(0)
+    return MdTrace(
+        step=np.zeros(0, dtype=np.int64),
+        temperature_K=nothing,
+        target_temperature_K=nothing,
+        potential_energy_eV=nothing,
+        kinetic_energy_eV=nothing,
+        pressure_GPa=nothing,
+        volume_A3=nothing,
+        gamma=nothing,
+    )
+
+
+__all__ = ["Ensemble", "MdFrame", "MdRun", "MdSegment", "MdTrace", "Outcome", "empty_trace"]

@@ -1,5 +1,6 @@
 """Exploration: molecular dynamics of every condition with the newest model."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from nepal_flows.core.convergence import count_windows
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.exploration import ExplorationTask, run_exploration
-from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace
-from nepal_flows.engines.pool import TaskResult, shared_pool
+from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, empty_trace
+from nepal_flows.engines.pool import TaskResult, WorkerPool, shared_pool
 from nepal_flows.io.frames import pack_arrays, pack_frames
+from nepal_flows.io.run_in import body_steps
+from nepal_flows.jobs.gpus import leased_gpus
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
 from nepal_flows.records import Records, derived_key, derived_seed, make_missing
@@ -106,10 +109,22 @@ class ExploreMaker(StageMaker):
         runs: Sequence[PlannedRun],
     ) -> Iterator[ExplorationDoc]:
         tasks = self._tasks(records, state, grader, runs)
-        pool = shared_pool(self.campaign.resources.workers, preload=PRELOAD)
-        for result in pool.run(run_exploration, ((task,) for task in tasks), inline=True):
+        for result in self._results(tasks):
             number = result.index
             yield self._document(records, state, grader, runs[number], tasks[number], result)
+
+    def _results(self, tasks: Sequence[ExplorationTask]) -> Iterator[TaskResult]:
+        """Yield what came of every task: on the cores of this machine, or on its GPUs."""
+        if self.campaign.exploration.engine == "native":
+            pool = shared_pool(self.campaign.resources.workers, preload=PRELOAD)
+            yield from pool.run(run_exploration, ((task,) for task in tasks), inline=True)
+        elif tasks:
+            with (
+                leased_gpus(tasks[0], self.campaign.exploration.gpumd) as lease,
+                WorkerPool(len(lease.gpus), preload=PRELOAD) as pool,
+            ):
+                arguments = ((dataclasses.replace(task, lease=lease),) for task in tasks)
+                yield from pool.run(run_exploration, arguments)
 
     def _replicas(self, phase: Phase) -> Iterator[tuple[Condition, int]]:
         for condition in self.campaign.exploration.conditions:
@@ -124,7 +139,8 @@ class ExploreMaker(StageMaker):
         planned = []
         for condition, replica in self._replicas(state.phase):
             place = (state.campaign_id, state.iteration, state.phase, condition.name, replica)
-            protocol = condition.model_dump(mode="json")
+            unset = {"run_in"} if condition.run_in is None else set()
+            protocol = condition.model_dump(mode="json", exclude=unset)
             planned.append(
                 PlannedRun(
                     condition=condition,
@@ -137,7 +153,10 @@ class ExploreMaker(StageMaker):
 
     def _asked(self, phase: Phase) -> dict[str, Any]:
         """Return what of the campaign file, beside the condition, a run of this phase obeys."""
-        exploration = self.campaign.exploration.model_dump(mode="json", exclude={"conditions"})
+        elsewhere = {"conditions"}
+        if self.campaign.exploration.engine == "native":
+            elsewhere.add("gpumd")
+        exploration = self.campaign.exploration.model_dump(mode="json", exclude=elsewhere)
         asked = {**exploration, "n_audit": self.campaign.selection.audit_per_iteration}
         if phase == "confirmation":
             asked["confirmation"] = self.campaign.confirmation.model_dump(mode="json")
@@ -164,6 +183,7 @@ class ExploreMaker(StageMaker):
                 protocol=self._protocol(run.condition, state.phase),
                 seed=run.seed,
                 options=self._options(structures, grader),
+                body=run.condition.run_in,
             )
             for run in runs
         ]
@@ -234,6 +254,7 @@ class ExploreMaker(StageMaker):
             condition=run.condition.name,
             replica=run.replica,
             engine=self.campaign.exploration.engine,
+            program=md.program,
             model_sha256=grader.model_sha256,
             active_set_key=grader.key,
             seed=run.seed,
@@ -258,7 +279,11 @@ class ExploreMaker(StageMaker):
             audit=_packed(records, md.audit),
             n_audit=len(md.audit),
             trace=records.blobs.put(pack_arrays(md.trace.as_arrays()), "trace.npz"),
-            cost=Cost(wall_s=round(result.wall_s, 3), cpu_s=round(result.cpu_s, 3)),
+            cost=Cost(
+                wall_s=round(result.wall_s, 3),
+                cpu_s=round(result.cpu_s, 3),
+                gpu_s=round(md.gpu_s, 3),
+            ),
         )
 
 
@@ -267,28 +292,18 @@ def _died(task: ExplorationTask, result: TaskResult) -> MdRun:
     return MdRun(
         outcome="crashed",
         reason=result.error,
-        requested_steps=sum(segment.n_steps for segment in task.protocol),
+        requested_steps=(
+            sum(segment.n_steps for segment in task.protocol)
+            if task.body is None
+            else body_steps(task.body)
+        ),
         finished_steps=0,
         candidates=(),
         audit=(),
-        trace=_empty_trace(),
+        trace=empty_trace(),
         n_exceeded_checks=0,
         n_above_ceiling=0,
         final=task.structure,
-    )
-
-
-def _empty_trace() -> MdTrace:
-    nothing = np.zeros(0)
-    return MdTrace(
-        step=np.zeros(0, dtype=np.int64),
-        temperature_K=nothing,
-        target_temperature_K=nothing,
-        potential_energy_eV=nothing,
-        kinetic_energy_eV=nothing,
-        pressure_GPa=nothing,
-        volume_A3=nothing,
-        gamma=nothing,
     )
 
 

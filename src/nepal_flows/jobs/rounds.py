@@ -140,7 +140,7 @@ def _by_condition(runs: Sequence[ExplorationDoc]) -> dict[str, list[ExplorationD
 
 
 def _was_stopped(run: ExplorationDoc) -> bool:
-    return run.outcome in ("stopped_by_gate", "crashed")
+    return run.outcome not in ("finished", "stopped_by_grade")
 
 
 def force_error(errors: Errors | None) -> float | None:

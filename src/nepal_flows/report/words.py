@@ -36,6 +36,10 @@ OUTCOME_WORDS = {
     "finished": "finished",
     "stopped_by_grade": "stopped at a high grade",
     "stopped_by_gate": "stopped by the physics gate",
+    "not_finite": "numbers no longer finite",
+    "out_of_memory": "out of memory",
+    "killed": "killed from outside",
+    "timed_out": "stopped at its time limit",
     "crashed": "crashed",
 }
 

@@ -6,7 +6,16 @@ from pydantic import Field
 
 from nepal_flows.schemas.base import BlobRef, Cost, Document, Part, Role
 
-Outcome = Literal["finished", "stopped_by_grade", "stopped_by_gate", "crashed"]
+Outcome = Literal[
+    "finished",
+    "stopped_by_grade",
+    "stopped_by_gate",
+    "not_finite",
+    "out_of_memory",
+    "killed",
+    "timed_out",
+    "crashed",
+]
 
 
 class ExplorationDoc(Document):
@@ -17,6 +26,7 @@ class ExplorationDoc(Document):
     condition: str
     replica: int
     engine: str = Field(description="native, gpumd ...")
+    program: str | None = Field(None, description="Program that ran it, with its version.")
     model_sha256: str
     active_set_key: str
     seed: int

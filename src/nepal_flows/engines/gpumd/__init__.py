@@ -1,0 +1,1 @@
+"""GPUMD's programs `gpumd` and `nep`: started, watched, their outcomes told apart."""
