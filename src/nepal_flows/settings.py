@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nepal_flows.errors import SettingsError
@@ -41,6 +41,16 @@ def _existing(variable: str, candidates: tuple[str, ...], marker: str) -> Path |
         return Path(os.environ[variable])
     found = (Path(name) for name in candidates if any(Path(name).glob(marker)))
     return next(found, None)
+
+
+class WorkerNames(BaseModel):
+    """What a site calls its workers, by the kind of work they take."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu: str = Field("gpu", description="Exploration by GPUMD, training by `nep`.")
+    dft: str = Field("dft", description="Labels.")
+    cpu: str = Field("cpu", description="Everything else.")
 
 
 class Settings(BaseSettings):
@@ -110,6 +120,34 @@ class Settings(BaseSettings):
         False,
         description="Whether POTCAR.spec is written in place of POTCAR, for stand-ins of VASP: "
         "VASP itself needs POTCARs, which pymatgen finds by PMG_VASP_PSP_DIR.",
+    )
+    launchpad_file: Path | None = Field(
+        None,
+        description="The my_launchpad.yaml of the FireWorks database that campaigns are submitted "
+        "to; where FireWorks itself looks for it where not given.",
+    )
+    workers: WorkerNames = Field(
+        default_factory=WorkerNames,
+        description="Names of the workers (`name` in my_fworker.yaml) that take each kind of work: "
+        "`{gpu: .., dft: .., cpu: ..}`, where they are not called by their kind.",
+    )
+    label_bundle: int | None = Field(
+        None,
+        ge=1,
+        description="Labels per queued job; where not given one of DFT, and many of an ASE "
+        "calculator.",
+    )
+    explore_bundle: int | None = Field(
+        None,
+        ge=1,
+        description="Exploration runs per queued job; where not given one on a GPU, and else as "
+        "many as the campaign file's `resources.workers`.",
+    )
+    iterations_per_workflow: int = Field(
+        5,
+        ge=1,
+        description="Iterations after which a long campaign goes on in a new workflow: FireWorks "
+        "slows down with workflows of many hundred jobs.",
     )
 
     @classmethod
@@ -221,4 +259,4 @@ def _known(prefix: str) -> str:
     )
 
 
-__all__ = ["Settings", "read_settings", "settings_file"]
+__all__ = ["Settings", "WorkerNames", "read_settings", "settings_file"]

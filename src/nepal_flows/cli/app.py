@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from nepal_flows import __version__
-from nepal_flows.cli import campaign_commands, data_commands, step_commands, store_commands
+from nepal_flows.cli import (
+    campaign_commands,
+    cluster_commands,
+    data_commands,
+    step_commands,
+    store_commands,
+)
 from nepal_flows.cli.exit_codes import ExitCode, exit_code_of
 from nepal_flows.errors import NepalError
 
@@ -22,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 campaign_commands.register(app)
+cluster_commands.register(app)
 store_commands.register(app)
 data_commands.register(app)
 step_commands.register(app)
@@ -49,6 +56,7 @@ def _options(
     """Train neuroevolution potentials (NEP) by active learning.
 
     A campaign: nepal init, plan, run, status, report, query, export.
+    On a cluster: nepal submit, stop, resume, extend, doctor.
     Single steps on your own files: nepal train, predict, active-set, grade, select.
     """
     _shown["traceback"] = debug

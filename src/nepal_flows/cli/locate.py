@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nepal_flows.campaign.file import campaign_directory
-from nepal_flows.errors import CampaignError
+from nepal_flows.errors import CampaignError, SettingsError
 from nepal_flows.records import (
     CampaignLock,
     Records,
@@ -58,17 +58,19 @@ def located_campaign(target: Path | None) -> Located:
     CampaignError
         If there is none, or more than one.
     """
-    directory, name = _directory(target)
     kind = read_settings().store
-    uses_server = kind == "jobflow" or (kind == "auto" and has_jobflow_configuration())
-    if not uses_server and not (directory / STORE).is_dir():
+    on_server = uses_server()
+    directory, name = _directory(target, takes_names=on_server)
+    if not on_server and not (directory / STORE).is_dir():
         raise CampaignError(
             f"There is no campaign in `{directory}` yet: it has not run. Start it with "
             "`nepal run CAMPAIGN`."
         )
     records = records_from_settings(directory / STORE, kind=kind)
     found = list(records.query(CampaignDoc, {"name": name}))
-    if not found and not uses_server:
+    if not found and on_server:
+        found = list(records.query(CampaignDoc, {"key": name}))
+    if not found and not on_server:
         found = list(records.query(CampaignDoc))
     if len(found) != 1:
         known = ", ".join(sorted(str(row["name"]) for row in records.rows(CampaignDoc))) or "none"
@@ -77,6 +79,29 @@ def located_campaign(target: Path | None) -> Located:
             "Name the campaign file."
         )
     return Located(directory, records, found[0])
+
+
+def uses_server() -> bool:
+    """Return whether documents are kept where jobflow.yaml says, and not in campaigns' folders."""
+    kind = read_settings().store
+    return kind == "jobflow" or (kind == "auto" and has_jobflow_configuration())
+
+
+def server_records() -> Records:
+    """Return the records that workers of a cluster share.
+
+    Raises
+    ------
+    SettingsError
+        If documents are kept in campaigns' folders here, where no worker would find them.
+    """
+    if not uses_server():
+        raise SettingsError(
+            "Workers of a cluster share a database, but no jobflow.yaml was found. `nepal init "
+            "--cluster` writes one; then set JOBFLOW_CONFIG_FILE to it, or copy it to "
+            "~/.jobflow.yaml."
+        )
+    return Records(job_store_from_settings(Path.cwd(), kind="jobflow"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +153,12 @@ def is_running(directory: Path) -> bool:
     return (directory / "lock").exists() and CampaignLock(directory).is_held()
 
 
-def _directory(target: Path | None) -> tuple[Path, str]:
-    """Return the campaign's folder and name."""
+def _directory(target: Path | None, *, takes_names: bool) -> tuple[Path, str]:
+    """Return the campaign's folder and name; with a server a name or id alone will do."""
     if target is None:
         return _only_one_in(Path.cwd())
+    if takes_names and not target.exists() and len(target.parts) == 1 and not target.suffix:
+        return Path.cwd() / target.name, target.name
     if target.is_dir():
         has_store = (target / STORE).is_dir() or not any(target.glob(f"*/{STORE}"))
         return (target.resolve(), target.resolve().name) if has_store else _only_one_in(target)
@@ -161,4 +188,6 @@ __all__ = [
     "is_running",
     "located_campaign",
     "opened_campaign",
+    "server_records",
+    "uses_server",
 ]

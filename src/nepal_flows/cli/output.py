@@ -55,6 +55,12 @@ def print_lines(*lines: str) -> None:
             signal.signal(signal.SIGPIPE, before)
 
 
+def clear_screen() -> None:
+    """Begin a terminal anew; what is piped on stays as it is."""
+    if sys.stdout.isatty():
+        print("\x1b[2J\x1b[H", end="")
+
+
 def note(text: str) -> None:
     """Print a remark on stderr, where it does not disturb what is piped on."""
     print(text, file=sys.stderr)
@@ -103,4 +109,13 @@ def seconds(value: float) -> str:
     return f"{value / 3600.0:.1f} h"
 
 
-__all__ = ["SCHEMA_VERSION", "note", "plain", "print_json", "print_lines", "seconds", "table"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "clear_screen",
+    "note",
+    "plain",
+    "print_json",
+    "print_lines",
+    "seconds",
+    "table",
+]

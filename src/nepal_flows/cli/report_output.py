@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nepal_flows.cli.cluster_output import queue_content, queue_lines
 from nepal_flows.cli.locate import Located
+from nepal_flows.cli.state import CampaignRunState
 from nepal_flows.records import require_intact
 from nepal_flows.report.newest import newest_data
 from nepal_flows.report.summary import summary_lines
@@ -31,12 +33,14 @@ def write_campaign_report(located: Located, out: Path | None, *, running: bool |
     return path
 
 
-def status_lines(located: Located, *, running: bool) -> list[str]:
+def status_lines(located: Located, state: CampaignRunState) -> list[str]:
     """Return the state of a campaign as text."""
-    return summary_lines(newest_data(located.records, located.campaign.key, is_running=running))
+    data = newest_data(located.records, located.campaign.key, is_running=state.is_running)
+    queued = [] if state.queue is None else queue_lines(state.queue)
+    return [*summary_lines(data), *queued]
 
 
-def status_content(located: Located, *, running: bool) -> dict[str, Any]:
+def status_content(located: Located, state: CampaignRunState) -> dict[str, Any]:
     """Return the JSON document of a campaign's state."""
     from nepal_flows.flows.local import last_iteration, waiting_selection
 
@@ -49,7 +53,8 @@ def status_content(located: Located, *, running: bool) -> dict[str, Any]:
         "directory": located.directory,
         "end_state": campaign.end_state,
         "end_reasons": campaign.end_reasons,
-        "is_running": running,
+        "is_running": state.is_running,
+        "queue": None if state.queue is None else queue_content(state.queue),
         "waiting_selection": waiting,
         "final_model_key": campaign.final_model_key,
         **_iteration_content(last),
@@ -85,13 +90,13 @@ def finished_content(result: "CampaignRun") -> dict[str, Any]:
     """Return the JSON document of a run that ended."""
     located = Located(result.directory, result.records, result.campaign)
     path = write_campaign_report(located, None, running=False)
-    return {**status_content(located, running=False), "report": path}
+    return {**status_content(located, CampaignRunState(is_running=False)), "report": path}
 
 
 def finished_lines(result: "CampaignRun", campaign_file: Path) -> list[str]:
     """Write the report, and return how a run ended as text."""
     located = Located(result.directory, result.records, result.campaign)
-    lines = status_lines(located, running=False)
+    lines = status_lines(located, CampaignRunState(is_running=False))
     path = write_campaign_report(located, None, running=False)
     if result.waiting_selection is not None:
         lines += [

@@ -16,17 +16,37 @@ def register(app: typer.Typer) -> None:
     app.add_typer(query_app, name="query")
 
 
-def status(campaign: CampaignArgument = None, *, as_json: JsonOption = False) -> None:
-    """Say where a campaign stands, and what is still missing."""
-    from nepal_flows.cli.locate import is_running, located_campaign
-    from nepal_flows.cli.report_output import status_content, status_lines
+def status(
+    campaign: CampaignArgument = None,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Say it again and again, until the campaign ends.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=1.0, help="Seconds between two looks of `--watch`.")
+    ] = 30.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where a campaign stands, what is queued, and what is still missing."""
+    import time
 
-    located = located_campaign(campaign)
-    running = is_running(located.directory)
-    if as_json:
-        print_json("status", status_content(located, running=running))
-    else:
-        print_lines(*status_lines(located, running=running))
+    from nepal_flows.cli.locate import located_campaign
+    from nepal_flows.cli.output import clear_screen
+    from nepal_flows.cli.report_output import status_content, status_lines
+    from nepal_flows.cli.state import campaign_state
+
+    while True:
+        located = located_campaign(campaign)
+        state = campaign_state(located)
+        if watch:
+            clear_screen()
+        if as_json:
+            print_json("status", status_content(located, state))
+        else:
+            print_lines(*status_lines(located, state))
+        if not watch or not state.is_running:
+            return
+        time.sleep(every)
 
 
 def report(
@@ -39,11 +59,12 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write the report of a campaign as one HTML page with figures."""
-    from nepal_flows.cli.locate import is_running, located_campaign
+    from nepal_flows.cli.locate import located_campaign
     from nepal_flows.cli.report_output import write_campaign_report
+    from nepal_flows.cli.state import campaign_state
 
     located = located_campaign(campaign)
-    path = write_campaign_report(located, out, running=is_running(located.directory))
+    path = write_campaign_report(located, out, running=campaign_state(located).is_running)
     if as_json:
         print_json("report", {"out": path})
     else:

@@ -1,12 +1,13 @@
 """The loop: iterations until the certificate holds, the budget is spent, or nothing moves."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobflow import Flow, JobOrder, Response, job
 
+from nepal_flows.campaign import Campaign
 from nepal_flows.flows.iteration import IterationMaker, placed
-from nepal_flows.flows.steps import next_step
+from nepal_flows.flows.steps import Step, next_step
 from nepal_flows.jobs import (
     DECIDING,
     ActiveSetMaker,
@@ -19,7 +20,10 @@ from nepal_flows.jobs import (
 )
 from nepal_flows.jobs.routing import routed
 from nepal_flows.records import Records
-from nepal_flows.schemas import CampaignState, EndState, IterationDoc
+from nepal_flows.schemas import CampaignDoc, CampaignState, EndState, IterationDoc
+
+DECIDE = "decide"
+"""Name of the job that says what follows an iteration."""
 
 
 @dataclass
@@ -56,7 +60,9 @@ class CampaignMaker(StageMaker):
             labeler=self._labeler("label"),
             explore_bundle=self.explore_bundle,
         ).make(state, after=after)
-        decide = placed(self.decide(iteration.output.key), *place)
+        decide = self.decide(iteration.output.key)
+        decide.name = DECIDE
+        decide = placed(decide, *place)
         flow = Flow([*first, iteration, decide], name=f"{self.campaign.name} {state.iteration}")
         return routed(flow, self.routes)
 
@@ -78,15 +84,25 @@ class CampaignMaker(StageMaker):
 
     @job(config=DECIDING)
     def decide(self, iteration_key: str) -> Response[dict[str, Any]]:
-        """Append what follows the iteration with this key: the next one, or the end."""
-        document = Records.current().load(IterationDoc, iteration_key)
-        step = next_step(document, self.campaign)
-        following = (
-            self.make(step.state)
-            if step.end_state is None
-            else self.finish(step.state, step.end_state, list(step.reasons))
-        )
-        return Response(output=step.summary(), replace=following)
+        """Append what follows the iteration with this key: the next one, the end, or nothing.
+
+        The campaign is taken as it is registered now: it may have been extended, or stopped.
+        """
+        records = Records.current()
+        document = records.load(IterationDoc, iteration_key)
+        registered = records.load(CampaignDoc, document.campaign_id or "")
+        if registered.end_state == "stopped":
+            return Response(output={"end_state": "stopped", "reasons": registered.end_reasons})
+        campaign = Campaign.model_validate(registered.settings)
+        step = next_step(document, campaign)
+        maker = replace(self, campaign=campaign)
+        return Response(output=step.summary(), replace=maker.following(step))
+
+    def following(self, step: Step) -> Flow:
+        """Return the next iteration, or the end, as a step says."""
+        if step.end_state is None:
+            return self.make(step.state)
+        return self.finish(step.state, step.end_state, list(step.reasons))
 
     def finish(self, state: CampaignState, end_state: EndState, reasons: list[str]) -> Flow:
         """Return the end of a campaign: the model to deliver, its test, and the verdict.
@@ -118,4 +134,4 @@ class CampaignMaker(StageMaker):
         return routed(Flow([*jobs, close], name=f"{campaign.name} end"), self.routes)
 
 
-__all__ = ["CampaignMaker"]
+__all__ = ["DECIDE", "CampaignMaker"]

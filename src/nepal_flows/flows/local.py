@@ -130,7 +130,7 @@ def run_campaign(
                     flow, store=job_store, log=False, root_dir=folder, raise_immediately=True
                 )
         except KeyboardInterrupt:
-            _mark_stopped(records, document.key)
+            mark_stopped(records, document.key)
             raise
         except (EngineError, TrainingError) as error:
             failed = {"end_state": "failed", "end_reasons": [str(error)]}
@@ -143,7 +143,7 @@ def run_campaign(
         return CampaignRun(document, records, folder, waiting)
 
 
-def _mark_stopped(records: Records, campaign_id: str) -> None:
+def mark_stopped(records: Records, campaign_id: str) -> None:
     """Record that a person ended the run, unless the campaign had ended already."""
     with contextlib.suppress(RecordError):  # it counts as interrupted then
         document = records.load(CampaignDoc, campaign_id)
@@ -221,11 +221,7 @@ def remaining_flow(
     dataset = campaign_dataset(records, document.key, campaign)
     counts = {"n_labels_total": dataset.n_labels, "n_labels_failed": len(dataset.quarantined)}
     step = next_step(last.model_copy(update=counts), campaign)
-    rest = (
-        maker.make(step.state)
-        if step.end_state is None
-        else maker.finish(step.state, step.end_state, list(step.reasons))
-    )
+    rest = maker.following(step)
     return maker.after_labels(rest, unlabelled_selections(records, document.key, campaign))
 
 
@@ -322,6 +318,7 @@ __all__ = [
     "approve_waiting",
     "campaign_flow",
     "last_iteration",
+    "mark_stopped",
     "remaining_flow",
     "remove_failed",
     "run_campaign",

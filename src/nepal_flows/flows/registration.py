@@ -27,7 +27,7 @@ def register_campaign(records: Records, loaded: LoadedCampaign) -> CampaignDoc:
     campaign = loaded.campaign
     fixed = fixed_settings(loaded)
     identity = derived_key("campaign", fixed)
-    key = f"{campaign.name}-{identity[:12]}"
+    key = campaign_key(loaded)
     for other in records.query(CampaignDoc, {"name": campaign.name}):
         if other.identity != identity:
             raise CampaignError(_what_changed(campaign, other, fixed))
@@ -49,6 +49,11 @@ def register_campaign(records: Records, loaded: LoadedCampaign) -> CampaignDoc:
         document = document.model_copy(update={name: getattr(previous, name) for name in kept})
     records.replace(document)
     return document
+
+
+def campaign_key(loaded: LoadedCampaign) -> str:
+    """Return the key under which a campaign is registered: its name and what may not change."""
+    return f"{loaded.campaign.name}-{derived_key('campaign', fixed_settings(loaded))[:12]}"
 
 
 def fixed_settings(loaded: LoadedCampaign) -> dict[str, Any]:
@@ -83,4 +88,4 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-__all__ = ["fixed_settings", "register_campaign"]
+__all__ = ["campaign_key", "fixed_settings", "register_campaign"]

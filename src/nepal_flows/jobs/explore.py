@@ -20,6 +20,7 @@ from nepal_flows.io.frames import pack_arrays, pack_frames
 from nepal_flows.io.run_in import body_steps
 from nepal_flows.jobs.gpus import leased_gpus
 from nepal_flows.jobs.progress import report_progress
+from nepal_flows.jobs.routing import bundles
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
 from nepal_flows.records import Records, derived_key, derived_seed, make_missing
 from nepal_flows.schemas import (
@@ -65,9 +66,7 @@ class ExploreMaker(StageMaker):
 
     def bundles(self, phase: Phase) -> list[list[int]]:
         """Return the runs of a round, cut into the bundles of its jobs."""
-        n_runs = len(list(self._replicas(phase)))
-        size = self.bundle_size or n_runs
-        return [list(range(n_runs))[start : start + size] for start in range(0, n_runs, size)]
+        return bundles(range(len(list(self._replicas(phase)))), self.bundle_size)
 
     @job(config=STAGE, output_schema=Batch)
     def make(self, state: CampaignState, active_set_key: str, runs: list[int]) -> Batch:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobflow import Flow, OnMissing, Response, job
+from jobflow import CURRENT_JOB, Flow, OnMissing, Response, job
 
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.pool import shared_pool
@@ -13,7 +13,7 @@ from nepal_flows.errors import LabelError
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.jobs.labeler import labeler_of
 from nepal_flows.jobs.progress import report_progress
-from nepal_flows.jobs.routing import routed
+from nepal_flows.jobs.routing import LABEL_BUNDLE, bundles, routed
 from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker, starting_structures
 from nepal_flows.labelers import LabelOutcome, build_gate, label_document, label_structures
 from nepal_flows.records import Records, derived_uuid, label_key, make_missing, settings_key
@@ -26,8 +26,8 @@ from nepal_flows.schemas import (
     SelectionDoc,
 )
 
-LABEL_BUNDLE = "label bundle"
-"""Name of the jobs that share a selection's labels, for routing."""
+MOST_ATTEMPTS = 3
+"""How often labels whose jobs died are given to new jobs, the first time included."""
 
 _PRELOAD = ("nepal_flows.labelers",)
 
@@ -39,8 +39,8 @@ class LabelMaker(StageMaker):
     Attributes
     ----------
     bundle_size
-        Labels per job; None for all in one, which then share this machine's cores. A DFT code on a
-        cluster wants 1.
+        Labels per job of their own, which may run on another worker; None for all of them in this
+        one, which then share this machine's cores. A DFT code on a cluster wants 1.
     routes
         Worker by job name, for the bundles; see :func:`routed`.
     """
@@ -71,36 +71,60 @@ class LabelMaker(StageMaker):
         if self._must_wait(records, selection):
             return Response(stop_jobflow=True, output=Batch(keys=[]))
         n_frames = len(selection.selected)
-        if self.bundle_size is None or n_frames <= self.bundle_size:
-            return Response(output=self._labelled(records, selection, list(range(n_frames))))
-        bundles = []
-        for start in range(0, n_frames, self.bundle_size):
-            bundle = self.make_bundle(
-                selection_key, list(range(n_frames))[start : start + self.bundle_size]
-            )
-            bundle.name = LABEL_BUNDLE
-            bundle.set_uuid(derived_uuid(selection_key, LABEL_BUNDLE, start))
-            bundles.append(bundle)
-        gather = self.gather(selection_key, [bundle.output for bundle in bundles])
-        gather.set_uuid(derived_uuid(selection_key, "gather"))
-        gather.update_config({"on_missing_references": OnMissing.NONE}, dynamic=False)
-        flow = Flow([*bundles, gather], output=gather.output)
-        return Response(replace=routed(flow, self.routes))
+        if self.bundle_size is None:
+            frames = list(range(n_frames))
+            return Response(output=self._checked(records, self._labelled(selection, frames)))
+        return self._bundled(records, selection, attempt=1)
 
     @job(config=STAGE, output_schema=Batch)
     def make_bundle(self, selection_key: str, frames: list[int]) -> Batch:
-        """Return the keys of the labels of some of a selection's frames."""
-        records = Records.current()
-        return self._labelled(records, records.load(SelectionDoc, selection_key), frames)
+        """Return the keys of the labels of some of a selection's frames, failed ones too."""
+        selection = Records.current().load(SelectionDoc, selection_key)
+        return Batch(keys=self._labelled(selection, frames))
 
-    @job(config=STAGE, output_schema=Batch)
-    def gather(self, selection_key: str, bundles: list[Any]) -> Batch:  # noqa: ARG002
-        """Return the keys of all labels of a selection that were made."""
+    @job(config=DECIDING)
+    def gather(
+        self,
+        selection_key: str,
+        attempt: int,
+        bundles: list[Any],  # noqa: ARG002 - what must have run before, or died
+    ) -> Response[Batch]:
+        """Return the keys of all labels of a selection; those whose jobs died get new jobs.
+
+        Parameters
+        ----------
+        selection_key
+            Of which selection.
+        attempt
+            How many times jobs were made for its labels.
+        bundles
+            Outputs of these jobs, None of those that died.
+        """
         records = Records.current()
-        selection = records.load(SelectionDoc, selection_key)
+        return self._bundled(records, records.load(SelectionDoc, selection_key), attempt + 1)
+
+    def _bundled(self, records: Records, selection: SelectionDoc, attempt: int) -> Response[Batch]:
+        """Return jobs for the labels that are not there, or the keys of all once there is none.
+
+        The gathering job takes the place of the one that runs (its uuid, the next index).
+        """
         settings = settings_key(self._labeler(records, selection.campaign_id or "").physics())
         keys = [label_key(frame.structure_key, settings) for frame in selection.selected]
-        return self._checked(records, keys)
+        missing = [i for i, key in enumerate(keys) if records.find(LabelDoc, key) is None]
+        if not missing or attempt > MOST_ATTEMPTS:
+            return Response(output=self._checked(records, keys))
+        jobs = []
+        for frames in bundles(missing, self.bundle_size):
+            bundle = self.make_bundle(selection.key, frames)
+            bundle.name = LABEL_BUNDLE
+            bundle.set_uuid(derived_uuid(selection.key, LABEL_BUNDLE, attempt, frames[0]))
+            jobs.append(bundle)
+        gather = self.gather(selection.key, attempt, [bundle.output for bundle in jobs])
+        gather.name = "gather labels"
+        gather.set_uuid(CURRENT_JOB.job.uuid)
+        gather.index = CURRENT_JOB.job.index + 1
+        gather.update_config({"on_missing_references": OnMissing.NONE}, dynamic=False)
+        return Response(replace=routed(Flow([*jobs, gather]), self.routes))
 
     def _must_wait(self, records: Records, selection: SelectionDoc) -> bool:
         wants_approval = self.campaign.pause_before_label and bool(selection.selected)
@@ -109,9 +133,11 @@ class LabelMaker(StageMaker):
     def _labeler(self, records: Records, campaign_id: str) -> Any:
         return labeler_of(self.campaign, starting_structures(records, campaign_id))
 
-    def _labelled(self, records: Records, selection: SelectionDoc, frames: Sequence[int]) -> Batch:
+    def _labelled(self, selection: SelectionDoc, frames: Sequence[int]) -> list[str]:
+        """Return the keys of labels, of which all that were missing have been made or tried."""
         if not frames or selection.frames is None:
-            return Batch(keys=[])
+            return []
+        records = Records.current()
         labeler = self._labeler(records, selection.campaign_id or "")
         settings = settings_key(labeler.physics())
         structures = unpack_frames(records.blobs.get(selection.frames)).structures
@@ -122,7 +148,7 @@ class LabelMaker(StageMaker):
             self._make_labels(records, selection, labeler, missing, structures, len(wanted))
 
         make_missing(records, LabelDoc, list(wanted), make)
-        return self._checked(records, list(wanted))
+        return list(wanted)
 
     def _make_labels(
         self,
@@ -197,4 +223,4 @@ def _ancestry(selection: SelectionDoc, chosen: SelectedFrame) -> Ancestry:
     )
 
 
-__all__ = ["LABEL_BUNDLE", "LabelMaker"]
+__all__ = ["LabelMaker"]

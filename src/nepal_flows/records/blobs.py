@@ -6,7 +6,7 @@ from typing import Any
 
 from nepal_flows.errors import BlobError
 from nepal_flows.records.blob_directory import BlobDirectory
-from nepal_flows.records.connection import translated_errors
+from nepal_flows.records.connection import shown_name, translated_errors
 from nepal_flows.schemas.base import BlobRef
 
 
@@ -67,7 +67,7 @@ class Blobs:
         sha256 = reference if isinstance(reference, str) else reference.sha256
         if isinstance(self.store, BlobDirectory):
             return str(self.store.file(sha256))
-        return f"{sha256} in {self.store.name}"
+        return f"{sha256} in {shown_name(self.store)}"
 
     def has(self, reference: BlobRef | str) -> bool:
         """Return whether the bytes are there."""

@@ -1,5 +1,6 @@
 """Errors of stores in one form."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,13 @@ from pymongo.errors import (
 
 from nepal_flows.errors import RecordError, StoreUnavailableError
 
+_USER_AND_PASSWORD = re.compile(r"//[^/]*@")
+
+
+def shown_name(store: Any) -> str:
+    """Return what a store is called in messages: where it is, without user name and password."""
+    return _USER_AND_PASSWORD.sub("//", str(store.name))
+
 
 @contextmanager
 def translated_errors(store: Any) -> Iterator[None]:
@@ -24,20 +32,21 @@ def translated_errors(store: Any) -> Iterator[None]:
         raise
     except DocumentTooLarge as error:
         raise RecordError(
-            f"A document is too large for {store.name}: {error}. Arrays belong in a blob."
+            f"A document is too large for {shown_name(store)}: {error}. Arrays belong in a blob."
         ) from error
     except ServerSelectionTimeoutError as error:
         what = str(error).split(", Timeout:")[0].split(" (configured timeouts:")[0]
         raise StoreUnavailableError(
-            f"The server of the store {store.name} does not answer: {what}. Check host and port in "
-            "jobflow.yaml and that the server runs, then run the same command again: it continues. "
+            f"The server of the store {shown_name(store)} does not answer: {what}. Check host "
+            "and port in jobflow.yaml and that the server runs, then run the same command again: "
+            "it continues. "
             "NEPAL_STORE=embedded does without a server."
         ) from error
     except (PyMongoError, StoreError) as error:
         raise StoreUnavailableError(
-            f"The store {store.name} cannot be used: {error}. Check that the server of "
+            f"The store {shown_name(store)} cannot be used: {error}. Check that the server of "
             "jobflow.yaml runs and can be reached, then run the same command again: it continues."
         ) from error
 
 
-__all__ = ["translated_errors"]
+__all__ = ["shown_name", "translated_errors"]

@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from nepal_flows.errors import RecordError, SettingsError
 from nepal_flows.records.blobs import Blobs
-from nepal_flows.records.connection import translated_errors
+from nepal_flows.records.connection import shown_name, translated_errors
 from nepal_flows.records.owner import is_known_dead, this_process
 from nepal_flows.schemas.base import Document
 
@@ -117,8 +117,8 @@ class Records:
         document = self.find(document_class, key)
         if document is None:
             raise RecordError(
-                f"There is no {document_class.kind} with key {key} in {self.store.name}. Run the "
-                "step that makes it, or check that this is the campaign's store."
+                f"There is no {document_class.kind} with key {key} in {shown_name(self.store)}. "
+                "Run the step that makes it, or check that this is the campaign's store."
             )
         return document
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 from jobflow import JobStore
+from maggma.core import StoreError
 from maggma.stores import GridFSStore, MongoStore
 
-from nepal_flows.errors import SettingsError
+from nepal_flows.errors import SettingsError, StoreUnavailableError
 from nepal_flows.records import SqliteStore, job_store_from_settings
+from nepal_flows.records.connection import shown_name, translated_errors
 from nepal_flows.records.store import SERVER_TIMEOUT_MS, _give_up_soon, has_jobflow_configuration
 
 TEMPLATE = Path(__file__).parents[3] / "fireworker_configs" / "jobflow.yaml"
@@ -50,7 +52,7 @@ def test_template_describes_a_store_on_mongodb():
 
 ASK = """
 import sys
-from nepal_flows.errors import SettingsError
+from nepal_flows.errors import SettingsError, StoreUnavailableError
 from nepal_flows.records import Records, job_store_from_settings
 try:
     store = job_store_from_settings(sys.argv[1])
@@ -117,3 +119,11 @@ def test_timeout_of_jobflow_yaml_wins(home):
     assert patient.mongoclient_kwargs["serverSelectionTimeoutMS"] == 60000
     quick = store.additional_stores["records"]
     assert quick.mongoclient_kwargs["serverSelectionTimeoutMS"] == SERVER_TIMEOUT_MS
+
+
+def test_password_of_a_store_is_in_no_message():
+    store = MongoStore("db", "records", uri="mongodb://anna:s3cret@localhost:27017/?x=a@b")
+    assert shown_name(store) == "mongodb://localhost:27017/?x=a@b"
+    with pytest.raises(StoreUnavailableError) as error, translated_errors(store):
+        raise StoreError("no")
+    assert "s3cret" not in str(error.value)

@@ -1,0 +1,4 @@
+"""A campaign under FireWorks: submitted, queued, watched, repaired.
+
+With the command line the only place that knows FireWorks.
+"""

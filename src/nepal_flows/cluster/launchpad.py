@@ -1,0 +1,86 @@
+"""The FireWorks database of a site."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import pymongo
+from fireworks import LaunchPad, fw_config
+from pymongo.errors import PyMongoError
+
+from nepal_flows.errors import SettingsError, StoreUnavailableError
+from nepal_flows.settings import read_settings
+
+ANSWER_WITHIN_S = 10.0
+"""Time after which a silent database is given up by a command."""
+
+
+def site_launchpad(file: str | Path | None = None) -> LaunchPad:
+    """Return the LaunchPad of this site, which answers.
+
+    Parameters
+    ----------
+    file
+        A my_launchpad.yaml; where not given that of the site's settings, or the one that FireWorks
+        itself finds (``FW_CONFIG_FILE``, the working directory, ``~/.fireworks``).
+
+    Raises
+    ------
+    SettingsError
+        If there is no such file, or it cannot be read.
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    place = launchpad_file(file)
+    if place is None:
+        raise SettingsError(
+            "FireWorks' database is not configured: no my_launchpad.yaml was found. `nepal init "
+            "--cluster` writes one; then set NEPAL_LAUNCHPAD_FILE to it, or `launchpad_file` in "
+            "~/.nepal_flows.yaml."
+        )
+    try:
+        launchpad = LaunchPad.from_file(str(place))
+    except (OSError, ValueError, KeyError, TypeError, PyMongoError) as error:
+        raise SettingsError(
+            f"{place} cannot be used: {type(error).__name__}: {error}. Compare "
+            "fireworker_configs/login/my_launchpad.yaml."
+        ) from error
+    launchpad.m_logger.setLevel("WARNING")
+    require_answer(launchpad, place)
+    return launchpad
+
+
+def launchpad_file(file: str | Path | None = None) -> Path | None:
+    """Return the my_launchpad.yaml that would be used, None if there is none."""
+    given = file or read_settings().launchpad_file or fw_config.LAUNCHPAD_LOC
+    return Path(given).expanduser() if given else None
+
+
+def require_answer(launchpad: LaunchPad, place: Path) -> None:
+    """Raise unless the database answers and lets us in.
+
+    Raises
+    ------
+    StoreUnavailableError
+        With what the server said; never with a password.
+    """
+    try:
+        with pymongo.timeout(ANSWER_WITHIN_S):
+            launchpad.fw_id_assigner.find_one()
+    except PyMongoError as error:
+        what = str(error).split(", Timeout:")[0].split(", full error:")[0]
+        raise StoreUnavailableError(
+            f"The FireWorks database `{launchpad.name}` of {place} does not answer: {what}. Check "
+            "host, port, user and password there, and that the server runs."
+        ) from error
+
+
+def prepare_database(launchpad: LaunchPad) -> None:
+    """Make an empty database ready to take workflows, and index what campaigns are found by."""
+    if launchpad.fw_id_assigner.find_one() is None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            launchpad.reset("", require_password=False, max_reset_wo_password=0)
+    launchpad.workflows.create_index("metadata.campaign_id")
+
+
+__all__ = ["launchpad_file", "prepare_database", "require_answer", "site_launchpad"]

@@ -1,0 +1,175 @@
+"""What of a campaign is in the FireWorks database: its workflows, its jobs, and their states."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fireworks import LaunchPad
+
+WORKING = ("READY", "RESERVED", "RUNNING")
+"""States of a job that will go on, or goes on, by itself."""
+
+_OVER = ("COMPLETED", "DEFUSED", "ARCHIVED")
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job that is not over.
+
+    Attributes
+    ----------
+    fw_id, name, state, worker
+        As FireWorks has them; ``worker`` is None where any may take it.
+    launch_id
+        Its newest launch, or None.
+    reason
+        Last line of the error of a fizzled job, or empty.
+    """
+
+    fw_id: int
+    name: str
+    state: str
+    worker: str | None
+    launch_id: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CampaignQueue:
+    """The jobs of a campaign.
+
+    Attributes
+    ----------
+    workflows
+        First Firework of each of its workflows that are not over, oldest first.
+    jobs
+        Those that are not over, in the order in which they were made.
+    n_completed
+        Jobs that were done, in all its workflows.
+    """
+
+    workflows: tuple[int, ...]
+    jobs: tuple[QueuedJob, ...]
+    n_completed: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of jobs that are not over, by state."""
+        return dict(Counter(job.state for job in self.jobs))
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a job runs or waits for a worker only."""
+        return any(job.state in WORKING for job in self.jobs)
+
+    @property
+    def fizzled(self) -> tuple[QueuedJob, ...]:
+        """Jobs that ended in an error and hold up those behind them."""
+        return tuple(job for job in self.jobs if job.state == "FIZZLED")
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing goes on because of jobs that failed or were paused."""
+        return bool(self.jobs) and not self.is_active
+
+
+def campaign_queue(
+    launchpad: LaunchPad, campaign_id: str, *, with_harmless: bool = False
+) -> CampaignQueue:
+    """Return what of a campaign is queued; completed jobs are counted, not read.
+
+    Parameters
+    ----------
+    launchpad, campaign_id
+        Where, and of which campaign.
+    with_harmless
+        Whether failed jobs count whose failure those behind them put up with.
+    """
+    workflows = campaign_workflows(launchpad, campaign_id)
+    nodes = [node for workflow in workflows for node in workflow["nodes"]]
+    fields = {"fw_id": 1, "name": 1, "state": 1, "spec._fworker": 1, "launches": 1}
+    rows = list(
+        launchpad.fireworks.find({"fw_id": {"$in": nodes}, "state": {"$nin": list(_OVER)}}, fields)
+    )
+    fizzled = {row["fw_id"]: _newest(row) for row in rows if row["state"] == "FIZZLED"}
+    reasons = failure_reasons(launchpad, [launch for launch in fizzled.values() if launch])
+    jobs = tuple(
+        QueuedJob(
+            fw_id=row["fw_id"],
+            name=row["name"],
+            state=row["state"],
+            worker=row["spec"].get("_fworker"),
+            launch_id=_newest(row),
+            reason=reasons.get(_newest(row) or -1, ""),
+        )
+        for row in sorted(rows, key=lambda row: row["fw_id"])
+    )
+    open_nodes = {job.fw_id for job in jobs}
+    n_completed = launchpad.fireworks.count_documents(
+        {"fw_id": {"$in": nodes}, "state": "COMPLETED"}
+    )
+    open_workflows = [min(w["nodes"]) for w in workflows if open_nodes.intersection(w["nodes"])]
+    jobs = jobs if with_harmless else _without_harmless(launchpad, jobs)
+    return CampaignQueue(tuple(open_workflows), jobs, n_completed)
+
+
+def campaign_workflows(launchpad: LaunchPad, campaign_id: str) -> list[dict[str, Any]]:
+    """Return the workflows of a campaign, oldest first, with state, nodes, links and metadata."""
+    fields = {"nodes": 1, "links": 1, "state": 1, "name": 1, "metadata": 1}
+    found = launchpad.workflows.find({"metadata.campaign_id": campaign_id}, fields)
+    return sorted(found, key=lambda workflow: min(workflow["nodes"]))
+
+
+def failure_reasons(launchpad: LaunchPad, launch_ids: Sequence[int]) -> dict[int, str]:
+    """Return the last line of the error of launches that failed, by launch."""
+    fields = {"launch_id": 1, "action.stored_data._exception._stacktrace": 1}
+    rows = launchpad.launches.find({"launch_id": {"$in": list(launch_ids)}}, fields)
+    return {row["launch_id"]: _last_line(row) for row in rows}
+
+
+def _last_line(launch: Mapping[str, Any]) -> str:
+    action = launch.get("action") or {}
+    trace = action.get("stored_data", {}).get("_exception", {}).get("_stacktrace", "")
+    lines = [line.strip() for line in trace.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no error was recorded: the worker was lost"
+
+
+def _newest(firework: Mapping[str, Any]) -> int | None:
+    launches = firework.get("launches") or []
+    return max(launches) if launches else None
+
+
+def _without_harmless(launchpad: LaunchPad, jobs: Sequence[QueuedJob]) -> tuple[QueuedJob, ...]:
+    """Return the jobs without those whose failure their children put up with."""
+    fizzled = [job.fw_id for job in jobs if job.state == "FIZZLED"]
+    if not fizzled:
+        return tuple(jobs)
+    harmless = set(_put_up_with(launchpad, fizzled))
+    return tuple(job for job in jobs if job.fw_id not in harmless)
+
+
+def _put_up_with(launchpad: LaunchPad, fizzled: Sequence[int]) -> Iterator[int]:
+    links: dict[int, list[int]] = {}
+    for workflow in launchpad.workflows.find({"nodes": {"$in": list(fizzled)}}, {"links": 1}):
+        links |= {int(parent): children for parent, children in workflow["links"].items()}
+    children = sorted({child for parent in fizzled for child in links.get(parent, [])})
+    tolerant = {
+        row["fw_id"]
+        for row in launchpad.fireworks.find(
+            {"fw_id": {"$in": children}, "spec._allow_fizzled_parents": True}, {"fw_id": 1}
+        )
+    }
+    for parent in fizzled:
+        if links.get(parent) and tolerant.issuperset(links[parent]):
+            yield parent
+
+
+__all__ = [
+    "WORKING",
+    "CampaignQueue",
+    "QueuedJob",
+    "campaign_queue",
+    "campaign_workflows",
+    "failure_reasons",
+]

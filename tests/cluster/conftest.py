@@ -1,0 +1,44 @@
+"""A server of MongoDB's protocol and a site with workers, for all tests of the cluster."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster_site import Site
+from mongo_servers import NoServerError, Server, running_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server; in CI there must be one."""
+    folder = tmp_path_factory.mktemp("server")
+    try:
+        with running_server(folder) as running:
+            yield running
+    except NoServerError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def make_site(server: Server) -> Iterator[Callable[[Path], Site]]:
+    """Return a function that sets a site up in a folder, with a database of its own."""
+    sites = []
+
+    def make(folder: Path) -> Site:
+        sites.append(Site(folder, server, f"nepal_test_{uuid.uuid4().hex[:12]}"))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[[Path], Site], tmp_path: Path) -> Site:
+    """A site of the test's own."""
+    return make_site(tmp_path)

@@ -1,0 +1,151 @@
+"""Stop a campaign in the queue, go on with it, give it more."""
+
+import pytest
+import yaml
+
+from nepal_flows.campaign.extend import change_budget
+from nepal_flows.campaign.read import load_campaign
+from nepal_flows.cluster.stop import stop_campaign
+from nepal_flows.cluster.submit import extend_campaign, resume_campaign
+from nepal_flows.errors import CampaignError
+from nepal_flows.schemas import CampaignDoc, IterationDoc
+from nepal_flows.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+SETTINGS = Settings()
+
+
+@pytest.fixture
+def submitted(site, write_campaign):
+    """A campaign in the queue, with nobody to work on it."""
+    path = write_campaign(site.folder / "campaign")
+    return site, path, site.submit(path).campaign.key
+
+
+def states(site):
+    return {job["state"] for job in site.database.fireworks.find({}, {"state": 1})}
+
+
+def resume(site, key):
+    return resume_campaign(site.launchpad, site.records, key, settings=SETTINGS)
+
+
+def test_stopped_campaign_leaves_the_queue_and_goes_on_in_a_new_workflow(submitted):
+    site, _, key = submitted
+    assert stop_campaign(site.launchpad, site.records, key).end_state == "stopped"
+    assert states(site) == {"DEFUSED"}
+    resumed = resume(site, key)
+    assert resumed.is_new
+    assert resumed.queue.is_active
+    assert resumed.campaign.end_state is None
+    assert not resume(site, key).is_new
+    assert site.database.workflows.count_documents({}) == 2
+
+
+def test_commands_stop_resume_and_extend_a_campaign(submitted):
+    site, path, _ = submitted
+    assert "stopped; nothing of it is queued any more" in site.nepal("stop", path).stdout
+    status = site.nepal_json("status", "small")
+    assert status["end_state"] == "stopped"
+    assert not status["is_running"]
+    assert "submitted" in site.nepal("resume", "small").stdout
+    site.nepal("extend", path, "--labels", "20")
+    assert yaml.safe_load(path.read_text())["budget"] == {"labels": 20, "iterations": 3}
+    assert "in the queue already: nothing was added" in site.nepal("submit", path).stdout
+
+
+def test_deciding_job_of_a_stopped_campaign_appends_nothing(submitted):
+    site, _, key = submitted
+    stopped = site.records.load(CampaignDoc, key).model_copy(update={"end_state": "stopped"})
+    site.records.replace(stopped)
+    site.records.put(an_iteration(key))
+    decide = next(
+        firework.tasks[0]["job"]
+        for firework in map(site.launchpad.get_fw_by_id, site.launchpad.get_fw_ids())
+        if firework.name == "decide"
+    )
+    decide.function_args = ("iteration",)
+    response = decide.run(store=site.job_store)
+    assert response.replace is None
+    assert response.output["end_state"] == "stopped"
+
+
+def an_iteration(campaign_id):
+    lists = ("exploration_keys", "label_keys", "conditions", "coverage", "reasons")
+    names = ("model_key", "model_sha256", "active_set_key", "selection_key")
+    counts = (name for name in IterationDoc.model_fields if name.startswith("n_"))
+    return IterationDoc(
+        key="iteration",
+        campaign_id=campaign_id,
+        iteration=0,
+        phase="loop",
+        training_errors={"n_structures": 1, "n_atoms": 1},
+        checks={},
+        is_clean=False,
+        **{name: [] for name in lists},
+        **dict.fromkeys(names, "x"),
+        **dict.fromkeys(counts, 0),
+    )
+
+
+def test_job_that_fails_holds_the_campaign_up_until_it_is_resumed(submitted):
+    site, path, key = submitted
+    site.database["blobs.files"].delete_many({})  # the starting structures are gone
+    with site.workers(["cpu"]), pytest.raises(AssertionError, match="does not go on"):
+        site.wait()
+    queue = site.queue()
+    assert queue.is_blocked
+    (failed,) = queue.fizzled
+    assert failed.name == "make seeds"
+    assert "is missing" in failed.reason
+    text = site.nepal("status", path).stdout
+    assert f"failed      make seeds (Firework {failed.fw_id})" in text
+    assert "is missing" in text
+    assert not site.submit(path).is_new
+    assert resume(site, key).is_new
+    assert states(site) == {"DEFUSED", "READY", "WAITING"}
+
+
+def test_changed_file_is_refused_by_submit_and_taken_over_by_extend(submitted):
+    site, path, key = submitted
+    path.write_text("# mine\n" + path.read_text())
+    loaded = change_budget(path, iterations=4)
+    assert path.read_text().startswith("# mine")
+    with pytest.raises(CampaignError, match=r"`budget`.*nepal extend"):
+        site.submit(path)
+    extended = extend_campaign(site.launchpad, site.records, loaded, settings=SETTINGS)
+    assert not extended.is_new
+    assert not site.submit(path).is_new
+    assert site.records.load(CampaignDoc, key).settings["budget"]["iterations"] == 4
+
+
+def test_unknown_campaign_is_not_extended(site, write_campaign):
+    loaded = load_campaign(write_campaign(site.folder))
+    with pytest.raises(CampaignError, match="nepal submit"):
+        extend_campaign(site.launchpad, site.records, loaded, settings=SETTINGS)
+
+
+def test_more_budget_than_can_be_leaves_the_file_as_it_was(write_campaign, tmp_path):
+    path = write_campaign(tmp_path)
+    before = path.read_text()
+    with pytest.raises(CampaignError, match="labels"):
+        change_budget(path, labels=100_000_000)
+    assert path.read_text() == before
+
+
+@pytest.mark.slow
+def test_budget_can_be_raised_while_a_campaign_is_active_and_after_its_end(site, write_campaign):
+    path = write_campaign(site.folder / "campaign", budget={"labels": 14, "iterations": 1})
+    site.submit(path)
+    loaded = change_budget(path, iterations=2)
+    assert not extend_campaign(site.launchpad, site.records, loaded, settings=SETTINGS).is_new
+    with site.workers(["dft", "cpu"]):
+        assert site.wait().end_state == "budget_exhausted"
+        assert site.records.count(IterationDoc) == 2
+        assert site.database.workflows.count_documents({}) == 1
+        assert not site.submit(path).is_new
+        loaded = change_budget(path, iterations=3)
+        assert extend_campaign(site.launchpad, site.records, loaded, settings=SETTINGS).is_new
+        assert site.wait().end_state == "budget_exhausted"
+    assert site.records.count(IterationDoc) == 3
