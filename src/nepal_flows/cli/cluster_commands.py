@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         ("stop", stop),
         ("resume", resume),
         ("extend", extend),
+        ("doctor", doctor),
     ):
         app.command(name)(command)
 
@@ -143,6 +144,29 @@ def extend(
 
     extended = extend_campaign(launchpad, server_records(), loaded, settings=read_settings())
     _show("extend", extended, as_json)
+
+
+def doctor(
+    campaign: CampaignArgument = None,
+    *,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Put right what can be: lost runs, locks, permissions.")
+    ] = False,
+    blobs: Annotated[
+        bool, typer.Option("--blobs", help="Read all bytes, and compare them with their hashes.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for what is wrong with the database, the queue and its jobs, and say what to do."""
+    from nepal_flows.cli.doctor_output import all_findings, findings_content, findings_lines
+
+    findings = list(all_findings(campaign, reads_blobs=blobs, fix=fix))
+    if as_json:
+        print_json("doctor", findings_content(findings))
+    else:
+        print_lines(*findings_lines(findings))
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(ExitCode.PROBLEMS)
 
 
 def _show(kind: str, submission: "Submission", as_json: bool) -> None:

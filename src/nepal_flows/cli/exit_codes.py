@@ -26,6 +26,8 @@ class ExitCode(IntEnum):
     """The store or the disk cannot be used, or another process holds the campaign."""
     NOT_CONVERGED = 5
     """The campaign ended without its certificate: budget spent, stalled, failed or stopped."""
+    PROBLEMS = 6
+    """`nepal doctor` found something that is still wrong."""
     INTERRUPTED = 130
     """Ctrl-C."""
     TERMINATED = 143

@@ -19,6 +19,7 @@ from fireworks import FWAction, LaunchPad, Workflow, explicit_serialize
 from jobflow import SETTINGS
 from jobflow.managers.fireworks import JobFiretask
 
+from nepal_flows import __version__
 from nepal_flows.cluster.workflows import add_once
 from nepal_flows.engines.kernel_cache import use_kernel_cache
 from nepal_flows.engines.worker import ONE_THREAD
@@ -113,6 +114,7 @@ def _sign(launchpad: LaunchPad, fw_id: int) -> None:
     if launch is None:
         return
     worker = {
+        "version": __version__,
         "process": this_process(),
         "host": socket.gethostname(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),

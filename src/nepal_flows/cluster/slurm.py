@@ -1,0 +1,51 @@
+"""What SLURM says of its jobs, where there is SLURM."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+_ANSWER_WITHIN_S = 20.0
+
+
+@dataclass(frozen=True)
+class SlurmQueue:
+    """The queue of one cluster.
+
+    Attributes
+    ----------
+    cluster
+        Its name.
+    job_ids
+        Jobs that wait, run or are being ended.
+    """
+
+    cluster: str
+    job_ids: frozenset[str]
+
+
+def slurm_queue() -> SlurmQueue | None:
+    """Return the queue that this machine submits to, None without SLURM or without its answer.
+
+    ``squeue`` is asked, as accounting (``sacct``) is not kept everywhere.
+    """
+    jobs = _answer("squeue", "--noheader", "--format=%A")
+    config = _answer("scontrol", "show", "config")
+    if jobs is None or config is None:
+        return None
+    names = [line.split("=")[1].strip() for line in config.splitlines() if "ClusterName" in line]
+    return SlurmQueue(names[0] if names else "", frozenset(jobs.split()))
+
+
+def _answer(*command: str) -> str | None:
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_ANSWER_WITHIN_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+__all__ = ["SlurmQueue", "slurm_queue"]

@@ -1,0 +1,197 @@
+"""`nepal doctor` finds what broke, says what to do, and puts it right."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nepal_flows.cluster.doctor import fixed, queue_findings, store_findings
+from nepal_flows.cluster.doctor.site import open_secrets
+from nepal_flows.cluster.slurm import SlurmQueue
+from nepal_flows.schemas import CampaignDoc
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def submitted(site, write_campaign):
+    """A campaign in the queue, with nobody to work on it."""
+    site.submit(write_campaign(site.folder / "campaign"))
+    return site
+
+
+def problems(site, slurm=None, **options):
+    found = queue_findings(site.launchpad, slurm, **options)
+    return [finding for finding in found if finding.level == "problem"]
+
+
+def taken(site, **worker):
+    """Let a worker take the first job, and return the job; the worker is as the keywords say."""
+    from fireworks import FWorker
+
+    firework, launch_id = site.launchpad.checkout_fw(FWorker("cpu"), str(site.folder))
+    site.database.launches.update_one({"launch_id": launch_id}, {"$set": {"nepal_worker": worker}})
+    return firework.fw_id
+
+
+def state_of(site, fw_id):
+    return site.database.fireworks.find_one({"fw_id": fw_id})["state"]
+
+
+@pytest.fixture
+def dead_process():
+    code = "from nepal_flows.records.owner import this_process; print(this_process())"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_run_whose_process_is_gone_is_found_and_given_to_another(submitted, dead_process):
+    fw_id = taken(submitted, process=dead_process, host="here")
+    (problem,) = problems(submitted)
+    assert "its process on here is gone" in problem.what
+    assert fixed(problem).level == "ok"
+    assert state_of(submitted, fw_id) == "READY"
+    assert problems(submitted) == []
+
+
+def test_run_whose_job_slurm_has_not_any_more_is_lost_and_one_it_has_is_not(submitted):
+    fw_id = taken(submitted, slurm_job="17", slurm_cluster="ours")
+    assert problems(submitted, SlurmQueue("ours", frozenset({"17"}))) == []
+    assert problems(submitted, SlurmQueue("theirs", frozenset())) == []
+    (problem,) = problems(submitted, SlurmQueue("ours", frozenset({"18"})))
+    assert "SLURM has no job 17" in problem.what
+    fixed(problem)
+    assert state_of(submitted, fw_id) == "READY"
+
+
+def test_silent_run_is_lost_after_its_time(submitted):
+    taken(submitted)
+    assert problems(submitted, lost_after_s=3600.0) == []
+    time.sleep(0.1)
+    (problem,) = problems(submitted, lost_after_s=0.05)
+    assert "nothing was heard of it" in problem.what
+
+
+def test_reservation_without_a_job_is_taken_back(submitted):
+    from fireworks import FWorker
+
+    firework, launch_id = submitted.launchpad.reserve_fw(FWorker("cpu"), str(submitted.folder))
+    submitted.launchpad.set_reservation_id(launch_id, "41")
+    assert problems(submitted, SlurmQueue("ours", frozenset({"41"}))) == []
+    (problem,) = problems(submitted, SlurmQueue("ours", frozenset()))
+    fixed(problem)
+    assert state_of(submitted, firework.fw_id) == "READY"
+
+
+def test_job_whose_end_was_not_told_is_refreshed(submitted):
+    fw_id = taken(submitted)
+    submitted.database.launches.update_one({"fw_id": fw_id}, {"$set": {"state": "FIZZLED"}})
+    (problem,) = problems(submitted)
+    assert "is RUNNING, but its launch is FIZZLED" in problem.what
+    fixed(problem)
+    assert state_of(submitted, fw_id) == "FIZZLED"
+
+
+def test_workflow_locked_by_the_dead_is_unlocked(submitted):
+    submitted.database.workflows.update_one({}, {"$set": {"locked": True}})
+    (problem,) = problems(submitted)
+    assert "is locked by somebody who died" in problem.what
+    fixed(problem)
+    assert problems(submitted) == []
+
+
+def test_jobs_without_a_workflow_are_removed(submitted):
+    stray = {"fw_id": 900, "name": "stray", "state": "READY", "launches": [], "spec": {}}
+    submitted.database.fireworks.insert_one(stray)
+    (problem,) = problems(submitted)
+    assert "1 Fireworks belong to no workflow: 900" in problem.what
+    fixed(problem)
+    assert submitted.database.fireworks.count_documents({"fw_id": 900}) == 0
+
+
+def test_missing_index_and_dead_claims_are_put_right(submitted, dead_process):
+    records = submitted.records
+    records.claim("label", "x", owner=dead_process)
+    records.claim("label", "y")
+    found = {finding.what: finding for finding in store_findings(records) if finding.fix}
+    assert any("1 claims are held by processes that are gone" in what for what in found)
+    assert any("no index of" in what for what in found)
+    for finding in found.values():
+        fixed(finding)
+    assert [finding for finding in store_findings(records) if finding.fix] == []
+    assert submitted.database.records.count_documents({"kind": "claim"}) == 1
+    records.release("label", "y")
+
+
+def test_damaged_bytes_are_named(submitted):
+    (document,) = submitted.records.query(CampaignDoc)
+    submitted.records.blobs.remove(document.structures)
+    found = list(store_findings(submitted.records, reads_blobs=True))
+    (problem,) = [finding for finding in found if finding.level == "problem" and not finding.fix]
+    assert "structures of the campaign" in problem.what
+    assert "is missing" in problem.what
+
+
+def test_readable_password_is_found_and_closed(tmp_path):
+    secret, harmless = tmp_path / "my_launchpad.yaml", tmp_path / "jobflow.yaml"
+    secret.write_text("host: db\npassword: abc\n")
+    harmless.write_text("host: db\n# password: in your own copy\npassword:\n")
+    for file in (secret, harmless):
+        file.chmod(0o644)
+    (problem,) = open_secrets([secret, harmless])
+    assert "my_launchpad.yaml holds a password" in problem.what
+    fixed(problem)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert list(open_secrets([secret, harmless])) == []
+    uri = tmp_path / "uri.yaml"
+    uri.write_text("uri: mongodb://anna:abc@db/\n")
+    uri.chmod(0o640)
+    assert len(list(open_secrets([uri]))) == 1
+
+
+@pytest.mark.slow
+def test_killed_worker_is_found_by_the_command_and_its_job_done_by_another(site, write_campaign):
+    path = write_campaign(site.folder / "campaign", budget={"labels": 14, "iterations": 1})
+    site.submit(path)
+    worker = site.start_worker("cpu", name="first")
+    wait_until_running(site, "train")
+    os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
+    lost = site.nepal("doctor", code=6).stdout
+    assert "(train) is RUNNING, but its process" in lost
+    assert "Done" in site.nepal("doctor", "--fix").stdout
+    with site.workers(["cpu", "dft"]):
+        assert site.wait().end_state == "budget_exhausted"
+    assert "Nothing is wrong." in site.nepal("doctor", "--blobs").stdout
+
+
+@pytest.mark.slow
+def test_worker_that_is_told_to_end_gives_its_job_back(site, write_campaign):
+    path = write_campaign(site.folder / "campaign", budget={"labels": 14, "iterations": 1})
+    site.submit(path)
+    worker = site.start_worker("cpu", name="first")
+    fw_id = wait_until_running(site, "train")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=60) == 128 + signal.SIGTERM
+    assert state_of(site, fw_id) == "READY"
+    assert problems(site) == []
+
+
+def wait_until_running(site, name, timeout_s=200.0):
+    """Return the id of a job of this name once it runs; a labelling worker helps it to come."""
+    running = {"name": name, "state": "RUNNING"}
+    began = time.monotonic()
+    with site.workers(["dft"]):
+        while time.monotonic() - began < timeout_s:
+            found = site.database.fireworks.find_one(running)
+            launch = found and site.database.launches.find_one(
+                {"launch_id": {"$in": found["launches"]}, "nepal_worker": {"$exists": True}}
+            )
+            if launch:
+                return found["fw_id"]
+            time.sleep(0.02)
+    raise AssertionError(f"{name} did not begin.\n{site.logs()}")
