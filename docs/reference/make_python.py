@@ -41,7 +41,7 @@ _PARTS = {
     "core.nep.projections core.nep.training core.md.dynamics core.gate core.label_gate",
     "Grades and selection": "core.active_set core.maxvol core.extrapolation core.selection "
     "core.duplicates core.repeats",
-    "Verdicts": "core.calibration core.windows core.convergence",
+    "Verdicts": "core.calibration core.windows core.rounds core.convergence",
     "Site settings, units, errors": "settings units errors",
 }
 """Packages and modules by part of the page."""

@@ -9,10 +9,11 @@ from jobflow import job
 
 from nepal_flows.campaign import Campaign
 from nepal_flows.core.calibration import GradeErrorTable, grade_error_table
-from nepal_flows.core.convergence import ConvergenceRules, RoundRecord, judge_campaign
+from nepal_flows.core.convergence import judge_campaign
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.core.rounds import ConvergenceRules, RoundRecord
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames, spent_before

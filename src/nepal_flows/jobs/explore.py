@@ -10,9 +10,9 @@ from jobflow import job
 
 from nepal_flows.campaign.exploration import Condition
 from nepal_flows.campaign.structures import gate_distances, starting_structure
-from nepal_flows.core.convergence import count_windows
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.structure import Structure
+from nepal_flows.core.windows import count_windows
 from nepal_flows.engines.exploration import ExplorationTask, run_exploration
 from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, empty_trace
 from nepal_flows.engines.pool import TaskResult, WorkerPool, shared_pool

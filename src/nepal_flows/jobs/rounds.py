@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nepal_flows.core.convergence import (
+from nepal_flows.core.rounds import (
     ConditionJudgement,
     ConditionRecord,
     RoundRecord,

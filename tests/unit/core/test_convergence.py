@@ -3,14 +3,12 @@ from dataclasses import replace
 import pytest
 
 from nepal_flows.core.convergence import (
-    ConditionRecord,
-    ConvergenceRules,
-    RoundRecord,
     judge_campaign,
     judge_condition,
     n_clean_rounds,
     stall_reasons,
 )
+from nepal_flows.core.rounds import ConditionRecord, ConvergenceRules, RoundRecord
 
 CLEAN = ConditionRecord(
     name="crystal",
