@@ -4,7 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from nepal_flows.campaign.exploration import CellChoice, Mix, Start
-from nepal_flows.campaign.labels import Cp2kLabels, DftLabels, EspressoLabels
+from nepal_flows.campaign.labels import (
+    SAID_ELSEWHERE,
+    Cp2kLabels,
+    DftLabels,
+    EspressoLabels,
+    VaspLabels,
+)
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.section import LARGEST_CELL
 from nepal_flows.core.elements import symbols_of
@@ -170,6 +176,8 @@ def _electron_problems(labels: DftLabels, elements: Sequence[str]) -> Iterator[P
             "has another input in every version of pw.x; give it under `input_data` as yours "
             "wants it, or use code vasp or cp2k",
         )
+    if isinstance(labels, VaspLabels):
+        yield from _vasp_problems(labels)
     if isinstance(labels, Cp2kLabels):
         if labels.charge_e != int(labels.charge_e):
             yield ("labels", "charge_e"), f"is {labels.charge_e:g}; CP2K's charges are whole"
@@ -179,6 +187,18 @@ def _electron_problems(labels: DftLabels, elements: Sequence[str]) -> Iterator[P
                 "needs smearing in CP2K: without it the moment of the cell cannot change; give "
                 "`smearing_temperature_K`",
             )
+
+
+def _vasp_problems(labels: VaspLabels) -> Iterator[Problem]:
+    own = {name.upper() for name in labels.user_incar_settings}
+    for name in sorted(own & set(SAID_ELSEWHERE)):
+        yield ("labels", "user_incar_settings", name), f"is not taken: {SAID_ELSEWHERE[name]}"
+    if labels.dispersion and labels.functional in {"SCAN", "r2SCAN"} and "VDW_S8" not in own:
+        yield (
+            ("labels", "dispersion"),
+            f"has no parameters for {labels.functional} in VASP; give VDW_S8, VDW_A1 and VDW_A2 "
+            "under `user_incar_settings`, or use another functional",
+        )
 
 
 def _size_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CampaignError
 from nepal_flows.io.upf import UpfHeader
 
-LabelCode = Literal["emt", "espresso", "cp2k"]
+LabelCode = Literal["emt", "espresso", "cp2k", "vasp"]
 
 EMT_METALS = frozenset({"Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au"})
 """Elements for which ASE's EMT is a sensible teacher."""
@@ -326,7 +326,7 @@ def _label_code(
     if code == "emt" and unknown:
         raise CampaignError(
             f"EMT knows {', '.join(sorted(EMT_METALS))}, but not {', '.join(unknown)}. "
-            "Use `--labels espresso` or `--labels cp2k`."
+            "Use `--labels espresso`, `--labels cp2k` or `--labels vasp`."
         )
     if code is not None:
         return code

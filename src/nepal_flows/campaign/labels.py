@@ -1,6 +1,7 @@
 """The labels section of the campaign file: which code labels, and how."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -16,6 +17,25 @@ from nepal_flows.campaign.section import (
 
 SHELL = re.compile(r"^([A-Z][a-z]?)-[2-6][pdf]$")
 """A shell with a U: `Fe-3d`."""
+
+SAID_ELSEWHERE: Mapping[str, str] = {
+    "KSPACING": "k-points follow from `labels.kpoints`",
+    "KGAMMA": "k-points follow from `labels.kpoints`",
+    "PSTRESS": "it would be added to the stress of every label",
+    "MAGMOM": "give `labels.magnetic_moments_uB`, by element",
+    "NELECT": "give `labels.charge_e`",
+    "LDAU": "give `labels.hubbard_U_eV`",
+    "LDAUU": "give `labels.hubbard_U_eV`",
+    "LDAUL": "give `labels.hubbard_U_eV`",
+    "LDAUJ": "give `labels.hubbard_U_eV`, the effective U - J",
+    "NSW": "a label is one self-consistent calculation",
+    "IBRION": "a label is one self-consistent calculation",
+    "ISIF": "a label needs forces and the whole stress",
+    "IVDW": "give `labels.dispersion`",
+    "LNONCOLLINEAR": "labels are collinear",
+    "LSORBIT": "labels are collinear",
+}
+"""INCAR entries that the campaign file says in its own words, and where."""
 
 GridPoints = Annotated[int, Field(gt=0, le=200)]
 
@@ -207,6 +227,7 @@ LabelsSection = Annotated[Labels, Field(discriminator="code")]
 """The labels section, told apart by its `code`."""
 
 __all__ = [
+    "SAID_ELSEWHERE",
     "AseLabels",
     "Cp2kLabels",
     "DftLabels",

@@ -308,6 +308,16 @@ def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> list
                 "not agree. Compare two before the campaign.",
             )
         )
+    if labels.charge_e:
+        found.append(
+            PlanProblem(
+                "warning",
+                "labels.charge_e",
+                f"Every labelled cell has the charge {labels.charge_e:g} e, small cells as large "
+                "ones: their energies per atom do not agree, and a potential knows no charge. Use "
+                "cells of one size.",
+            )
+        )
     if campaign.validation is not None:
         steps = sum(run.n_steps for run in campaign.validation.runs)
         found.append(

@@ -222,7 +222,8 @@ labels:                   # who computes energies, forces and virials
   time_limit_s: 3600      # a label that takes longer is killed
   max_failed_fraction: 0.2
 """
-    return _espresso(c, common) if c.code == "espresso" else _cp2k(c, common)
+    write = {"espresso": _espresso, "cp2k": _cp2k, "vasp": _vasp}[c.code]
+    return write(c, common)
 
 
 _CONVERGE = """\
@@ -252,15 +253,6 @@ def _espresso(c: Choices, common: str) -> str:
     functional = (
         f"of {c.functional}, by name" if c.functional else "see which functional they are of"
     )
-    magnetic = [symbol for symbol in c.elements if symbol in MAGNETIC]
-    spin = (
-        f"""\
-  # {", ".join(magnetic)}: labels are without spin. For a magnetic material (k counts the species):
-  # input_data: {{system: {{nspin: 2, "starting_magnetization(k)": 0.5}}}}
-"""
-        if magnetic
-        else ""
-    )
     return f"""
 labels:                   # who computes energies, forces and virials
   code: espresso
@@ -269,22 +261,44 @@ labels:                   # who computes energies, forces and virials
   pseudopotentials: {{{files}}}   # {functional}
   {_padded(f"ecutwfc_Ry: {_number(waves.ecutwfc)}")}# {"; ".join(notes)}
   ecutrho_Ry: {density}
-{_CONVERGE}{spin}{common}"""
+{_CONVERGE}{_spin(c)}{common}"""
 
 
 def _cp2k(c: Choices, common: str) -> str:
     cutoff, relative = suggested_grid_cutoffs(c.elements)
     compact = [symbol for symbol in c.elements if symbol in COMPACT]
     note = f"{', '.join(compact)} need fine grids" if compact else "enough for soft elements"
-    magnetic = [symbol for symbol in c.elements if symbol in MAGNETIC]
-    spin = f"  # {', '.join(magnetic)}: labels are without spin.\n" if magnetic else ""
     return f"""
 labels:                   # who computes energies, forces and virials
   code: cp2k
   command: cp2k.psmp
   {_padded(f"cutoff_Ry: {_number(cutoff)}")}# {note}
   rel_cutoff_Ry: {_number(relative)}
-{_CONVERGE}{spin}{common}"""
+{_CONVERGE}{_spin(c)}{common}"""
+
+
+def _vasp(c: Choices, common: str) -> str:
+    return f"""
+labels:                   # who computes energies, forces and virials
+  code: vasp              # called as ATOMATE2_VASP_CMD says, POTCARs by PMG_VASP_PSP_DIR
+  input_set: StaticSetGenerator   # of atomate2 or pymatgen: ALGO, PREC and POTCARs are from it
+  functional: PBE
+  encut_eV: 520           # at least 1.3 times the largest ENMAX of the POTCARs
+  user_incar_settings: {{}}   # entries that win over all others; NCORE and KPAR belong to the site
+  user_potcar_functional: PBE_54
+  user_potcar_settings: {{}}  # other POTCARs than those of the set: {{Ti: Ti_pv}}
+{_CONVERGE}{_spin(c)}{common}"""
+
+
+def _spin(c: Choices) -> str:
+    magnetic = [symbol for symbol in c.elements if symbol in MAGNETIC]
+    if not magnetic:
+        return ""
+    moments = ", ".join(f"{symbol}: 3.0" for symbol in magnetic)
+    return f"""\
+  # {", ".join(magnetic)}: labels are without spin. For a magnetic material:
+  # magnetic_moments_uB: {{{moments}}}
+"""
 
 
 def _ending(c: Choices) -> str:

@@ -33,7 +33,7 @@ def init(
     out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("campaign.yaml"),
     name: Annotated[str | None, typer.Option("--name", help="Name of the campaign.")] = None,
     labels: Annotated[
-        Literal["emt", "espresso", "cp2k"] | None,
+        Literal["emt", "espresso", "cp2k", "vasp"] | None,
         typer.Option("--labels", help="Who labels; by default what suits and is there."),
     ] = None,
     pseudo_dir: Annotated[

@@ -175,9 +175,19 @@ def check_labels(
         "campaign.yaml"
     ),
     *,
+    versions: Annotated[
+        bool,
+        typer.Option(
+            "--versions", help="Make one label of every version of the code on record again."
+        ),
+    ] = False,
+    directory: DirectoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the labeler once before a campaign: finite differences, k-points, signs."""
+    if versions:
+        _check_versions(campaign, directory, as_json=as_json)
+        return
     from nepal_flows.campaign.read import load_campaign
     from nepal_flows.cli.label_checks import checked_labels
 
@@ -194,6 +204,26 @@ def check_labels(
         ]
         print_lines(*table(["check", "value"], rows), *(result.problems or ["consistent"]))
     if result.problems:
+        raise typer.Exit(ExitCode.ENGINE_FAILED)
+
+
+def _check_versions(campaign: Path, directory: Path | None, *, as_json: bool) -> None:
+    from nepal_flows.cli.locate import opened_campaign
+    from nepal_flows.flows.cross_check import cross_checked_versions
+
+    with opened_campaign(campaign, directory) as opened:
+        checks = cross_checked_versions(
+            opened.records, opened.loaded, scratch=opened.directory / "scratch"
+        )
+    if as_json:
+        print_json("check-labels", {"versions": checks})
+    else:
+        lines = [
+            f"{check.recorded} beside {check.current}: a label was made again, {check.agreement}"
+            for check in checks
+        ]
+        print_lines(*(lines or ["no label of these settings is on record"]))
+    if not all(check.agreement.is_good for check in checks):
         raise typer.Exit(ExitCode.ENGINE_FAILED)
 
 

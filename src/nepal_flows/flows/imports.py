@@ -23,6 +23,7 @@ from nepal_flows.jobs.dataset import campaign_dataset, labelled_frames
 from nepal_flows.jobs.labeler import labeler_of
 from nepal_flows.jobs.model_errors import errors_of
 from nepal_flows.labelers import LabelOutcome, label_document, label_structures
+from nepal_flows.labelers.agreement import label_agreement
 from nepal_flows.records import Records, derived_key, structure_key
 from nepal_flows.schemas import (
     Ancestry,
@@ -36,12 +37,6 @@ from nepal_flows.schemas import (
 
 IMPORT_CONDITION = "import"
 """Condition under which imported frames are listed."""
-
-LARGEST_FORCE_DIFFERENCE = 0.010
-"""Largest root-mean-square difference of forces in the cross-check, eV/Å."""
-
-LARGEST_ENERGY_DIFFERENCE = 0.001
-"""Largest difference of energies in the cross-check, eV per atom."""
 
 
 @dataclass(frozen=True)
@@ -178,17 +173,12 @@ def _cross_check(
                 f"Frame {index} could not be labelled again to compare: {outcome.reason}. Give "
                 "`--check 0` to import without."
             )
-        frame = frames[index]
-        forces = float(np.sqrt(np.mean((outcome.label.forces - frame.forces) ** 2)))
-        energy = abs(outcome.label.energy - frame.energy) / frame.n_atoms
-        if forces > LARGEST_FORCE_DIFFERENCE or energy > LARGEST_ENERGY_DIFFERENCE:
+        agreement = label_agreement(frames[index], outcome.label)
+        if not agreement.is_good:
             raise LabelledDataError(
-                f"Frame {index} is not of the campaign's physics: its energy differs by "
-                f"{1000.0 * energy:.2f} meV/atom and its forces by {1000.0 * forces:.1f} meV/Å "
-                f"from what `labels` ({loaded.campaign.labels.code}) gives; "
-                f"{1000.0 * LARGEST_ENERGY_DIFFERENCE:g} and "
-                f"{1000.0 * LARGEST_FORCE_DIFFERENCE:g} "
-                "are allowed. Correct the `labels` section; never mix codes or settings."
+                f"Frame {index} is not of the campaign's physics: {agreement} from what `labels` "
+                f"({loaded.campaign.labels.code}) gives. Correct the `labels` section; never mix "
+                "codes or settings."
             )
 
 

@@ -69,6 +69,13 @@ def fixed_settings(loaded: LoadedCampaign) -> dict[str, Any]:
 
 
 def _what_changed(campaign: Campaign, other: CampaignDoc, fixed: dict[str, Any]) -> str:
+    if fixed["labels"] != other.fixed.get("labels", fixed["labels"]):
+        return (
+            f"The campaign `{campaign.name}` in this store has labels of settings "
+            f"{other.fixed['labels'][:12]}, its `labels` section now means {fixed['labels'][:12]}: "
+            "they must not mix in one data set. Give the campaign another `name`, or take the "
+            "change back."
+        )
     changed = [name for name, value in fixed.items() if other.fixed.get(name) != value]
     return (
         f"The campaign `{campaign.name}` in this store was started with other "

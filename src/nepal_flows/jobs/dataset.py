@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from nepal_flows.campaign import Campaign
 from nepal_flows.core.structure import LabelledStructure
 from nepal_flows.io.frames import unpack_frames
-from nepal_flows.jobs.labeler import label_settings_key
-from nepal_flows.jobs.stage import starting_structures
+from nepal_flows.jobs.labeler import campaign_labeler
 from nepal_flows.jobs.timing import total_cost
 from nepal_flows.records import ChosenLabel, Records, chosen_labels, dataset_key
 from nepal_flows.schemas import CampaignState, Cost, IterationDoc
@@ -34,9 +33,15 @@ class Dataset:
 def campaign_dataset(
     records: Records, campaign_id: str, campaign: Campaign, *, before: int | None = None
 ) -> Dataset:
-    """Return the campaign's labels; see :func:`chosen_labels`."""
-    settings_key = label_settings_key(campaign, starting_structures(records, campaign_id))
-    entries = chosen_labels(records, campaign_id, settings_key, before=before)
+    """Return the campaign's labels; see :func:`chosen_labels`.
+
+    Raises
+    ------
+    LabelError
+        If the labels section means another physics here than where the campaign was started.
+    """
+    _, settings = campaign_labeler(records, campaign, campaign_id)
+    entries = chosen_labels(records, campaign_id, settings, before=before)
     done = [entry for entry in entries if entry.label.status == "done"]
     return Dataset(
         train=tuple(entry for entry in done if entry.frame.role == "train"),

@@ -1,5 +1,6 @@
 """Labelling: every selected frame becomes one stored label, or one stored reason."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +12,10 @@ from nepal_flows.core.structure import Structure
 from nepal_flows.engines.pool import shared_pool
 from nepal_flows.errors import LabelError
 from nepal_flows.io.frames import unpack_frames
-from nepal_flows.jobs.labeler import labeler_of
+from nepal_flows.jobs.labeler import campaign_labeler
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.routing import LABEL_BUNDLE, bundles, routed
-from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker, starting_structures
+from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker
 from nepal_flows.labelers import LabelOutcome, build_gate, label_document, label_structures
 from nepal_flows.records import Records, derived_uuid, label_key, make_missing, settings_key
 from nepal_flows.schemas import (
@@ -25,6 +26,8 @@ from nepal_flows.schemas import (
     SelectedFrame,
     SelectionDoc,
 )
+
+logger = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
 """How often labels whose jobs died are given to new jobs, the first time included."""
@@ -108,7 +111,7 @@ class LabelMaker(StageMaker):
 
         The gathering job takes the place of the one that runs (its uuid, the next index).
         """
-        settings = settings_key(self._labeler(records, selection.campaign_id or "").physics())
+        _, settings = self._labeler(records, selection.campaign_id or "")
         keys = [label_key(frame.structure_key, settings) for frame in selection.selected]
         missing = [i for i, key in enumerate(keys) if records.find(LabelDoc, key) is None]
         if not missing or attempt > MOST_ATTEMPTS:
@@ -130,16 +133,15 @@ class LabelMaker(StageMaker):
         wants_approval = self.campaign.pause_before_label and bool(selection.selected)
         return wants_approval and records.find(ApprovalDoc, selection.key) is None
 
-    def _labeler(self, records: Records, campaign_id: str) -> Any:
-        return labeler_of(self.campaign, starting_structures(records, campaign_id))
+    def _labeler(self, records: Records, campaign_id: str) -> tuple[Any, str]:
+        return campaign_labeler(records, self.campaign, campaign_id)
 
     def _labelled(self, selection: SelectionDoc, frames: Sequence[int]) -> list[str]:
         """Return the keys of labels, of which all that were missing have been made or tried."""
         if not frames or selection.frames is None:
             return []
         records = Records.current()
-        labeler = self._labeler(records, selection.campaign_id or "")
-        settings = settings_key(labeler.physics())
+        labeler, settings = self._labeler(records, selection.campaign_id or "")
         structures = unpack_frames(records.blobs.get(selection.frames)).structures
         wanted = {label_key(selection.selected[i].structure_key, settings): i for i in frames}
 
@@ -161,6 +163,7 @@ class LabelMaker(StageMaker):
     ) -> None:
         section = self.campaign.labels
         done = n_wanted - len(missing)
+        versions: list[str] = []
         report_progress("label", done, n_wanted)
 
         def store(outcome: LabelOutcome) -> None:
@@ -181,6 +184,9 @@ class LabelMaker(StageMaker):
             report_progress(
                 "label", done, n_wanted, f"failed: {outcome.reason}" if outcome.reason else ""
             )
+            if outcome.version is not None and outcome.version not in versions:
+                versions.append(outcome.version)
+                _warn_of_version(records, labeler, outcome.version)
 
         label_structures(
             labeler,
@@ -208,6 +214,23 @@ class LabelMaker(StageMaker):
                 "`--retry-failed`."
             )
         return Batch(keys=[label.key for label in labels], n_failed=len(failed))
+
+
+def _warn_of_version(records: Records, labeler: Any, version: str) -> None:
+    """Warn where labels of the same physics were made by another version of the code."""
+    other = {
+        "settings_key": settings_key(labeler.physics()),
+        "status": "done",
+        "labeler_version": {"$nin": [version, None]},
+    }
+    found = next(records.rows(LabelDoc, other, ["labeler_version"], limit=1), None)
+    if found is not None:
+        logger.warning(
+            "Labels of this campaign were made by %s, these are by %s. Run `nepal check-labels "
+            "--versions`: it makes one label again and compares.",
+            found["labeler_version"],
+            version,
+        )
 
 
 def _ancestry(selection: SelectionDoc, chosen: SelectedFrame) -> Ancestry:

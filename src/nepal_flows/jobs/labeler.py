@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from nepal_flows.campaign import Campaign
 from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.structure import Structure
+from nepal_flows.errors import LabelError
+from nepal_flows.io.frames import unpack_frames
 from nepal_flows.labelers import Labeler, build_labeler
-from nepal_flows.records import settings_key
+from nepal_flows.records import Records, settings_key
+from nepal_flows.schemas import CampaignDoc
 from nepal_flows.settings import read_settings
 
 
@@ -34,9 +37,32 @@ def labeler_of(campaign: Campaign, structures: Sequence[Structure]) -> Labeler:
     )
 
 
+def campaign_labeler(records: Records, campaign: Campaign, campaign_id: str) -> tuple[Labeler, str]:
+    """Return the labeler of a running campaign, and the key of its physics.
+
+    Raises
+    ------
+    LabelError
+        If the key is not the one that the campaign was started with: labels made here would not
+        mix with those on record.
+    """
+    document = records.load(CampaignDoc, campaign_id)
+    structures = unpack_frames(records.blobs.get(document.structures)).structures
+    labeler = labeler_of(campaign, structures)
+    settings, registered = settings_key(labeler.physics()), document.fixed.get("labels")
+    if registered not in (None, settings):
+        raise LabelError(
+            f"Labels made here would have settings {settings[:12]}, those of the campaign "
+            f"{campaign_id} have {registered[:12]}: they must not mix in one data set. Either "
+            "`labels` was changed, or this machine has other pseudopotentials, basis sets or "
+            "input sets than the one that started the campaign; make them the same."
+        )
+    return labeler, settings
+
+
 def label_settings_key(campaign: Campaign, structures: Sequence[Structure]) -> str:
     """Return the key of the physics of a campaign's labels."""
     return settings_key(labeler_of(campaign, structures).physics())
 
 
-__all__ = ["label_settings_key", "labeler_of"]
+__all__ = ["campaign_labeler", "label_settings_key", "labeler_of"]

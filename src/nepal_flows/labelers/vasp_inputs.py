@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nepal_flows.campaign.labels import SAID_ELSEWHERE
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import LabelError
@@ -42,25 +43,6 @@ HOW = frozenset({
 
 _BY_STRUCTURE = frozenset({"MAGMOM", "LDAUU", "LDAUL", "LDAUJ", "NELECT"})
 """Entries that are lists over the atoms of a structure; `Electrons` says what they come from."""
-
-_REFUSED = {
-    "KSPACING": "k-points follow from `labels.kpoints`",
-    "KGAMMA": "k-points follow from `labels.kpoints`",
-    "PSTRESS": "it would be added to the stress of every label",
-    "MAGMOM": "give `labels.magnetic_moments_uB`, by element",
-    "NELECT": "give `labels.charge_e`",
-    "LDAU": "give `labels.hubbard_U_eV`",
-    "LDAUU": "give `labels.hubbard_U_eV`",
-    "LDAUL": "give `labels.hubbard_U_eV`",
-    "LDAUJ": "give `labels.hubbard_U_eV`, the effective U - J",
-    "NSW": "a label is one self-consistent calculation",
-    "IBRION": "a label is one self-consistent calculation",
-    "ISIF": "a label needs forces and the whole stress",
-    "IVDW": "give `labels.dispersion`",
-    "LNONCOLLINEAR": "labels are collinear",
-    "LSORBIT": "labels are collinear",
-}
-"""Entries that the campaign file says in its own words, and where."""
 
 FUNCTIONALS: Mapping[str, Mapping[str, Any]] = {
     "PBE": {"GGA": "Pe", "METAGGA": None},
@@ -160,10 +142,8 @@ def static_incar(
 def refuse_entries(entries: Mapping[str, Any]) -> None:
     """Raise ``LabelError`` where a user's INCAR entry is one that the campaign file says itself."""
     for name in entries:
-        if name.upper() in _REFUSED:
-            raise LabelError(
-                f"`labels.user_incar_settings` must not hold {name}: {_REFUSED[name.upper()]}."
-            )
+        if said := SAID_ELSEWHERE.get(name.upper()):
+            raise LabelError(f"`labels.user_incar_settings` must not hold {name}: {said}.")
         if name.upper() == "ICHARG" and int(entries[name]) >= 10:
             raise LabelError(f"ICHARG = {entries[name]} is not self-consistent. Take it away.")
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,24 +70,24 @@ class OwnedVaspJob(VaspJob):
 
     def terminate(self, directory: str = "./") -> None:  # noqa: ARG002
         """End VASP and what it started, politely at first."""
-        end_process_tree(self._vasp_process.pid)
+        end_process_tree(self._vasp_process)
 
 
-def end_process_tree(pid: int) -> None:
-    """End a process and its descendants, and no other."""
+def end_process_tree(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it started, and no other; politely at first."""
     try:
-        root = psutil.Process(pid)
-        members = [*root.children(recursive=True), root]
+        started = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        return
+        started = []
     for ask in (psutil.Process.terminate, psutil.Process.kill):
-        for member in members:
-            try:
+        for member in started:
+            with suppress(psutil.NoSuchProcess):
                 ask(member)
-            except psutil.NoSuchProcess:
-                continue
-        _, members = psutil.wait_procs(members, timeout=_PATIENCE_S)
-        if not members:
+        process.terminate() if ask is psutil.Process.terminate else process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_PATIENCE_S)
+        _, started = psutil.wait_procs(started, timeout=_PATIENCE_S)
+        if not started and process.returncode is not None:
             return
 
 

@@ -65,6 +65,8 @@ class Moody:
             time.sleep(3600)
         if mood == 6:
             os.kill(os.getpid(), signal.SIGKILL)
+        if mood == 11:
+            raise UnconvergedLabelError("forrtl: No space left on device, unit 6")
         if mood == 7:
             raise RuntimeError("a bug")
         forces = np.zeros((structure.n_atoms, 3))
@@ -120,22 +122,23 @@ def test_ladder_is_climbed_until_a_try_succeeds(moody, moody_pool):
 
 
 @pytest.mark.parametrize(
-    ("volume", "n_attempts", "reason"),
+    ("volume", "n_attempts", "reason", "kind"),
     [
-        (3, 3, "no convergence with 0.01"),
-        (4, 1, "nonsense"),
-        (6, 3, "killed by SIGKILL"),
-        (7, 1, "RuntimeError: a bug"),
-        (8, 1, "NaN"),
+        (3, 3, "no convergence with 0.01", "not_converged"),
+        (4, 1, "nonsense", "unusable"),
+        (6, 3, "killed by SIGKILL", "crashed"),
+        (7, 1, "RuntimeError: a bug", "unusable"),
+        (8, 1, "NaN", "unusable"),
     ],
     ids=["unconverged", "hopeless", "crash", "bug", "garbage"],
 )
-def test_failure_is_given_up_with_its_reason(moody, moody_pool, volume, n_attempts, reason):
+def test_failure_is_given_up_with_its_reason(moody, moody_pool, volume, n_attempts, reason, kind):
     good, bad = label_structures(moody, cells(1, volume), pool=moody_pool)
     assert good.label is not None
     assert bad.label is None
     assert reason in bad.reason
     assert len(bad.attempts) == n_attempts
+    assert {attempt.failure for attempt in bad.attempts} == {kind}
 
 
 def test_directory_that_is_gone_is_no_fault_of_a_structure(moody, moody_pool, tmp_path):
@@ -166,6 +169,11 @@ def test_full_disk_is_no_fault_of_a_structure(moody, moody_pool, tmp_path, monke
             moody, cells(1, 3), pool=moody_pool, scratch=tmp_path, retries=0, on_done=seen.append
         )
     assert all(outcome.label is not None for outcome in seen)
+
+
+def test_disk_that_is_full_for_the_code_alone_is_no_fault_of_a_structure(moody, moody_pool):
+    with pytest.raises(StoreUnavailableError, match="No space left on device, unit 6"):
+        label_structures(moody, cells(11), pool=moody_pool)
 
 
 def test_retries_are_bounded(moody, moody_pool):

@@ -6,16 +6,20 @@ outputs that VASP 6.4.2 wrote. Both check their input first.
 
 import dataclasses
 import shlex
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from tight_binding import solve
 from vasp_recordings import N_STEPS, recorded_structure, write_static_run
 
+from nepal_flows.engines.pool import WorkerPool
 from nepal_flows.errors import LabelError
 from nepal_flows.io.structures import structure_from_atoms
 from nepal_flows.labelers import (
@@ -32,6 +36,7 @@ from nepal_flows.labelers import (
     label_structures,
 )
 from nepal_flows.labelers.vasp_inputs import changed_physics
+from nepal_flows.labelers.vasp_run import OwnedVaspJob
 from nepal_flows.records import BlobDirectory, Blobs, settings_key
 from nepal_flows.schemas import Ancestry
 
@@ -271,6 +276,56 @@ def test_failed_label_is_tried_again_with_other_mixing(vasp, alloy, pool):
     assert outcome.label is not None
     assert [a.failure for a in outcome.attempts] == ["not_converged", None]
     assert outcome.attempts[1].changed["AMIX"] == 0.1
+
+
+def pids_in(file: Path, timeout_s: float = 60.0) -> list[psutil.Process]:
+    limit = time.monotonic() + timeout_s
+    while not file.exists() or not file.read_text():
+        assert time.monotonic() < limit, "the stand-in did not start"
+        time.sleep(0.05)
+    return [psutil.Process(int(pid)) for pid in file.read_text().split()]
+
+
+def test_label_at_its_time_limit_leaves_no_vasp_behind(vasp, alloy, tmp_path, monkeypatch):
+    monkeypatch.setenv("STANDIN_PIDS", str(tmp_path / "pids"))
+    frozen = dataclasses.replace(vasp, command=standin("--fail", "frozen"))
+    structure = structure_from_atoms(alloy)
+    with WorkerPool(1) as pool:
+        label_structures(vasp, [structure], pool=pool)  # what is imported once is imported now
+        (outcome,) = label_structures(frozen, [structure], pool=pool, time_limit_s=5.0)
+    started = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(started) == 2
+    limit = time.monotonic() + 10.0
+    while any(psutil.pid_exists(pid) for pid in started) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not [pid for pid in started if psutil.pid_exists(pid)]
+    assert [attempt.failure for attempt in outcome.attempts] == ["timeout"]  # and no more tries
+
+
+def test_only_our_own_vasp_is_ended(tmp_path):
+    command = [sys.executable, "-c", "import time; time.sleep(60)", "vasp_std"]
+    ours = OwnedVaspJob(command, auto_gamma=False)
+    process = ours.run(str(tmp_path))
+    with subprocess.Popen(command) as neighbour:
+        ours.terminate()
+        assert process.wait(timeout=10) != 0
+        assert ours.exit_code == process.returncode
+        assert neighbour.poll() is None
+        neighbour.kill()
+
+
+def test_processes_that_vasp_started_end_with_it(tmp_path):
+    script = (
+        "import subprocess, sys, time; "
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        "open('pids', 'w').write(str(child.pid)); time.sleep(60)"
+    )
+    job = OwnedVaspJob([sys.executable, "-c", script], auto_gamma=False)
+    process = job.run(str(tmp_path))
+    (child,) = pids_in(tmp_path / "pids")
+    job.terminate()
+    process.wait(timeout=10)
+    assert not psutil.wait_procs([child], timeout=5.0)[1]
 
 
 @pytest.mark.parametrize(
