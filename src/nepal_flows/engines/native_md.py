@@ -8,9 +8,9 @@ Thinning: the frames whose largest grade lies between ``gamma_low`` and ``candid
 cut, in the order of their steps, into ``n_candidates`` blocks of nearly equal length; each block
 gives its highest grade. The frames at step 0 and inside the burn-in are never taken.
 
-The loop is compiled and releases the interpreter. Per atom, step and thread it took 3 µs where
-ASE's Langevin integrator took 23 with the same kernels and 47 with calorine's CPUNEP (32 copper
-atoms, cutoffs 5/4 Å, 40 neurons; 5, 270 and 309 µs for 2 atoms; see benchmarks/dynamics.py).
+The loop is compiled and releases the interpreter. Per atom, step and thread it took 2.3 µs where
+ASE's Langevin integrator took 20 with the same kernels and 48 with calorine's CPUNEP (32 copper
+atoms, cutoffs 5/4 Å, 40 neurons; 4, 240 and 330 µs for 2 atoms; see benchmarks/dynamics.py).
 """
 
 from collections.abc import Callable, Sequence
