@@ -124,6 +124,13 @@ def read_potcars(names: list[str]) -> list[str]:
     return [f"PAW_PBE {symbol} 01Jan2000" for symbol in symbols]
 
 
+def read_valences(n_species: int) -> list[float]:
+    if not Path("POTCAR").exists():
+        return [1.0] * n_species
+    lines = [line for line in Path("POTCAR").read_text().splitlines() if "ZVAL" in line]
+    return [float(line.split("=")[1].split()[0]) for line in lines]
+
+
 def rows(array: np.ndarray, indent: str) -> str:
     return "\n".join(
         f"{indent}<v> {' '.join(f'{x:16.8f}' for x in row)} </v>" for row in np.atleast_2d(array)
@@ -206,6 +213,7 @@ def vasprun(atoms, titles, entries, points, weights, answer, n_steps) -> str:
    <i type="string" name="PREC">accura</i>
    <i name="ENMAX">{float(entries["ENCUT"]):16.8f}</i>
 {smearing}
+   <i name="NELECT">{float(entries["NELECT"]):16.8f}</i>
    <i type="int" name="NELM">{int(entries.get("NELM", 60)):6d}</i>
    <i type="int" name="ISPIN">{int(entries.get("ISPIN", 1)):6d}</i>
    <i type="int" name="NSW">     0</i>
@@ -273,7 +281,7 @@ def outcar(atoms, titles, entries, answer, drift, converged, shift) -> str:
         [
             f" vasp.{VERSION} a stand-in for tests",
             *(f" POTCAR:   {title}" for title in titles),
-            f"   NELECT =  {float(len(atoms)):12.4f}    total number of electrons",
+            f"   NELECT =  {float(entries['NELECT']):12.4f}    total number of electrons",
             f" number of electron {float(len(atoms)):15.7f} magnetization {moment}",
             end,
             f" E-fermi :{answer.fermi_level:9.4f}     XC(G=0):  -9.0     alpha+bet : -8.0",
@@ -334,6 +342,9 @@ def main() -> int:
     checked_incar(entries, len(atoms), len(atoms.names))
     points, weights = read_kpoints(Path("KPOINTS").read_text())
     titles = read_potcars(atoms.names)
+    valences = read_valences(len(titles))
+    neutral = sum(n * valence for n, valence in zip(atoms.counts, valences, strict=True))
+    entries.setdefault("NELECT", f"{neutral:g}")
     if log := os.environ.get("STANDIN_LOG"):
         with Path(log).open("a") as file:
             file.write(f"{len(atoms)} {entries.get('ALGO')}\n")

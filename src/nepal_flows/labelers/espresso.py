@@ -45,6 +45,7 @@ _HELPERS = frozenset(
 _STEPS = re.compile(r"convergence has been achieved in\s+(\d+) iterations")
 _VERSION = re.compile(r"Program PWSCF\s+v\.?(\S+)")
 _ELEMENT = re.compile(r"element\s*=\s*\"\s*([A-Za-z]+)\s*\"|^\s*([A-Z][a-z]?)\s+Element\s*$", re.M)
+_VALENCE = re.compile(r"z_valence\s*=\s*\"\s*([\d.Ee+-]+)|^\s*([\d.]+)\s+Z valence", re.M | re.I)
 
 
 @dataclass(frozen=True)
@@ -228,9 +229,17 @@ class EspressoLabeler(MSONable):
         properties = ["energy", "forces", "stress"]
         atoms = atoms_from_structure(structure)
         if self.electrons.is_polarised:
-            moments = [self.electrons.moment(symbol) for symbol in atoms.symbols]
-            atoms.set_initial_magnetic_moments(moments)
+            # ASE writes them as they are; pw.x takes fractions of the valence electrons
+            shares = {s: self.electrons.moment(s) / self._valence(s) for s in set(atoms.symbols)}
+            atoms.set_initial_magnetic_moments([shares[symbol] for symbol in atoms.symbols])
         template.write_input(profile, directory, atoms, parameters, properties)
+
+    def _valence(self, element: str) -> float:
+        file = self._pseudopotential(element)
+        found = _VALENCE.search(file.read_text(errors="replace")[:20000])
+        if found is None:
+            raise LabelError(f"{file} does not say how many valence electrons it is for.")
+        return float(found.group(1) or found.group(2))
 
     def _pseudopotential(self, element: str) -> Path:
         directory = None if self.pseudo_directory is None else Path(self.pseudo_directory)

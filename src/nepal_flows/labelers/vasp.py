@@ -29,6 +29,7 @@ from nepal_flows.labelers.vasp_inputs import (
     incar_of,
     physical_entries,
     pymatgen_structure,
+    quiet,
     refuse_entries,
     static_incar,
     vasp_input_set,
@@ -143,9 +144,10 @@ class VaspLabeler(MSONable):
         symbols = self.physics()["potcars"]
         for element in elements:
             try:
-                PotcarSingle.from_symbol_and_functional(
-                    symbols.get(element, element), self.user_potcar_functional
-                )
+                with quiet():
+                    PotcarSingle.from_symbol_and_functional(
+                        symbols.get(element, element), self.user_potcar_functional
+                    )
             except (OSError, ValueError, KeyError) as error:
                 raise LabelError(_no_potcar(element, error)) from error
 
@@ -198,6 +200,11 @@ class VaspLabeler(MSONable):
         self, structure: Structure, mesh: Mesh, helpers: dict[str, Any], electrons: Electrons
     ) -> Any:
         refuse_entries(self.user_incar_settings)
+        if electrons.charge_e and self.potcar_spec:
+            raise LabelError(
+                "A charge needs the POTCARs, which say how many electrons there are; they are not "
+                "written here (NEPAL_VASP_POTCAR_SPEC)."
+            )
         entries = static_incar(
             electrons,
             elements=sorted(set(symbols_of(structure.numbers))),
@@ -218,20 +225,23 @@ class VaspLabeler(MSONable):
         )
 
     def _write(self, inputs: Any, directory: Path) -> None:
-        from pymatgen.io.vasp.inputs import Potcar  # noqa: PLC0415
-
+        if self.potcar_spec:
+            (directory / "POTCAR.spec").write_text("\n".join(inputs.potcar_symbols))
+        else:
+            self._write_potcar(inputs.potcar_symbols, directory)
         _sorted_incar(inputs).write_file(str(directory / "INCAR"))
         inputs.kpoints.write_file(str(directory / "KPOINTS"))
         inputs.poscar.write_file(str(directory / "POSCAR"), significant_figures=16)
-        if self.potcar_spec:
-            (directory / "POTCAR.spec").write_text("\n".join(inputs.potcar_symbols))
-            return
+
+    def _write_potcar(self, symbols: Sequence[str], directory: Path) -> None:
+        from pymatgen.io.vasp.inputs import Potcar  # noqa: PLC0415
+
         try:
-            Potcar(inputs.potcar_symbols, functional=self.user_potcar_functional).write_file(
-                str(directory / "POTCAR")
-            )
+            with quiet():
+                potcar = Potcar(list(symbols), functional=self.user_potcar_functional)
         except (OSError, ValueError, KeyError) as error:
-            raise LabelError(_no_potcar(", ".join(inputs.potcar_symbols), error)) from error
+            raise LabelError(_no_potcar(", ".join(symbols), error)) from error
+        potcar.write_file(str(directory / "POTCAR"))
 
     def _command(self, mesh: Mesh | None = None) -> str:
         """Return the program's command: that for Γ alone where it is all there is."""

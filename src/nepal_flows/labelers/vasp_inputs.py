@@ -5,7 +5,8 @@ are divided into those that say *what* is computed and those that say *how* (``H
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -222,7 +223,7 @@ def vasp_input_set(
     LabelError
         If the set refuses what it is given.
     """
-    with _quiet():
+    with quiet():
         try:
             return input_set_class(input_set)(
                 structure=pymatgen_structure(structure, electrons),
@@ -239,7 +240,7 @@ def vasp_input_set(
 
 def incar_of(inputs: Any) -> dict[str, Any]:
     """Return the INCAR of an input set as a dictionary of plain values."""
-    with _quiet():
+    with quiet():
         return {name: _plain(value) for name, value in dict(inputs.incar).items()}
 
 
@@ -288,12 +289,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801
-    """Pymatgen's advice against what the campaign file asks for on purpose is not repeated."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Do not repeat pymatgen's advice against what the campaign file asks for on purpose."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 __all__ = [
@@ -305,6 +306,7 @@ __all__ = [
     "kpoints_file",
     "physical_entries",
     "pymatgen_structure",
+    "quiet",
     "refuse_entries",
     "static_incar",
     "vasp_input_set",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nepal_flows.errors import LabelError
-from nepal_flows.labelers import Cp2kLabeler, UnconvergedLabelError
+from nepal_flows.labelers import Cp2kLabeler, Electrons, UnconvergedLabelError
 from nepal_flows.labelers.cp2k_data import data_entry
 from nepal_flows.labelers.cp2k_output import parse_cp2k_output
 
@@ -110,3 +110,41 @@ def test_missing_program_is_refused_before_any_label(cp2k):
 
 def test_labeler_survives_json(cp2k):
     assert Cp2kLabeler.from_dict(cp2k.as_dict()) == cp2k
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines"),
+    [
+        (
+            Electrons({"Si": 1.5}),
+            {"UKS T", "MAGNETIZATION 1.5"},
+        ),
+        (
+            Electrons(hubbard_U_eV={"Si-3p": 2.0}),
+            {"PLUS_U_METHOD MULLIKEN", "&DFT_PLUS_U ON", "L 1", "U_MINUS_J [eV] 2.0"},
+        ),
+        (
+            Electrons(dispersion="D3-BJ"),
+            {"TYPE DFTD3(BJ)", "REFERENCE_FUNCTIONAL PBE", "PARAMETER_FILE_NAME dftd3.dat"},
+        ),
+        (Electrons(dispersion="D3"), {"TYPE DFTD3"}),
+        (Electrons(charge_e=-1.0), {"CHARGE -1"}),
+    ],
+)
+def test_spin_hubbard_dispersion_and_charge_reach_the_input_and_the_physics(
+    cp2k, rattled, asked, lines
+):
+    mesh = cp2k.kpoints.mesh(rattled)
+    other = dataclasses.replace(cp2k, electrons=asked)
+    given = [line.strip() for line in other.input_text(rattled, mesh).splitlines()]
+    plain = [line.strip() for line in cp2k.input_text(rattled, mesh).splitlines()]
+    assert lines <= set(given) - set(plain)
+    assert set(plain) <= set(given)
+    assert other.physics() != cp2k.physics()
+    assert Cp2kLabeler.from_dict(other.as_dict()) == other
+
+
+def test_part_of_a_charge_is_refused(cp2k, rattled):
+    other = dataclasses.replace(cp2k, electrons=Electrons(charge_e=0.5))
+    with pytest.raises(LabelError, match="charges are whole"):
+        other.input_text(rattled, cp2k.kpoints.mesh(rattled))

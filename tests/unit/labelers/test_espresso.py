@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nepal_flows.errors import LabelError
-from nepal_flows.labelers import EspressoLabeler, UnconvergedLabelError
+from nepal_flows.labelers import Electrons, EspressoLabeler, UnconvergedLabelError
 
 
 def with_command(labeler, command):
@@ -94,3 +94,26 @@ def test_missing_pieces_are_refused_before_any_label(espresso, changed, message)
 
 def test_labeler_survives_json(espresso):
     assert EspressoLabeler.from_dict(espresso.as_dict()) == espresso
+
+
+@pytest.mark.parametrize(
+    ("asked", "entries"),
+    [
+        (Electrons({"Si": 1.0}), {"nspin = 2", "starting_magnetization(1) = 0.25"}),
+        (Electrons(dispersion="D3"), {"vdw_corr = 'dft-d3'", "dftd3_version = 3"}),
+        (Electrons(dispersion="D3-BJ"), {"dftd3_version = 4", "dftd3_threebody = .false."}),
+        (Electrons(charge_e=1.0), {"tot_charge = 1.0"}),
+    ],
+)
+def test_spin_dispersion_and_charge_reach_the_input_and_the_physics(
+    espresso, pseudo_directory, rattled, asked, entries
+):
+    (pseudo_directory / "Si.pbe-rrkj.UPF").write_text(
+        '<PP_HEADER element="Si" z_valence="4.00"/>\n'
+    )
+    other = dataclasses.replace(espresso, electrons=asked)
+    text = other.input_text(rattled, espresso.kpoints.mesh(rattled))
+    lines = {" ".join(line.split()) for line in text.splitlines()}
+    assert entries <= lines
+    assert other.physics() != espresso.physics()
+    assert EspressoLabeler.from_dict(other.as_dict()) == other

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from pymatgen.core import SETTINGS
 from tight_binding import solve
 from vasp_recordings import N_STEPS, recorded_structure, write_static_run
 
@@ -35,7 +36,8 @@ from nepal_flows.labelers import (
     label_document,
     label_structures,
 )
-from nepal_flows.labelers.vasp_inputs import changed_physics
+from nepal_flows.labelers.vasp_inputs import changed_physics, pymatgen_structure
+from nepal_flows.labelers.vasp_output import read_vasp_output
 from nepal_flows.labelers.vasp_run import OwnedVaspJob
 from nepal_flows.records import BlobDirectory, Blobs, settings_key
 from nepal_flows.schemas import Ancestry
@@ -434,12 +436,77 @@ def test_unknown_input_set_is_refused(vasp):
 def test_missing_pieces_are_refused_before_any_label(vasp, monkeypatch):
     with pytest.raises(LabelError, match=r"`no-such-vasp` cannot be found.*ATOMATE2_VASP_CMD"):
         dataclasses.replace(vasp, command="no-such-vasp").check(["Cu"])
-    from pymatgen.core import SETTINGS
-
     monkeypatch.delitem(SETTINGS, "PMG_VASP_PSP_DIR", raising=False)
     with pytest.raises(LabelError, match=r"no POTCAR for Cu.*PMG_VASP_PSP_DIR"):
         dataclasses.replace(vasp, potcar_spec=False).check(["Cu"])
     vasp.check(["Cu", "Au"])
+
+
+POTCAR = """ {title}
+ {valence}.00000000000000
+ parameters from PSCTR are:
+   VRHFIN ={symbol}: made up
+   LEXCH  = PE
+   TITEL  = {title}
+   ZVAL   =   {valence}.000
+   ENMAX  =  200.000; ENMIN  =  150.000 eV
+ END of PSCTR-controll parameters
+ local part
+  0.10000000E+01  0.20000000E+01  0.30000000E+01
+ End of Dataset
+"""
+
+
+@pytest.fixture
+def potcars(tmp_path, monkeypatch):
+    """Tell pymatgen of a folder with made-up POTCARs, each with its element's valence."""
+    folder = tmp_path / "potcars/POT_GGA_PAW_PBE_54"
+    folder.mkdir(parents=True)
+    for symbol, name, valence in (("Cu", "Cu", 11), ("Cu", "Cu_pv", 17), ("Au", "Au", 11)):
+        text = POTCAR.format(symbol=symbol, title=f"PAW_PBE {name} 01Jan2000", valence=valence)
+        (folder / f"POTCAR.{name}").write_text(text)
+    monkeypatch.setitem(SETTINGS, "PMG_VASP_PSP_DIR", str(folder.parent))
+    monkeypatch.delitem(SETTINGS, "PMG_VASP_PSP_SUB_DIRS", raising=False)
+    return folder
+
+
+def test_potcars_are_those_of_pymatgen_in_the_order_of_poscar(vasp, alloy, label, potcars):
+    asked = dataclasses.replace(
+        vasp, potcar_spec=False, user_potcar_settings={"Cu": "Cu_pv"}, input_set="MPStaticSet"
+    )
+    asked.check(["Cu", "Au"])
+    raw = label(asked, alloy)
+    text = (label.directory / "POTCAR").read_text()
+    assert text.index("TITEL  = PAW_PBE Cu_pv") < text.index("TITEL  = PAW_PBE Au")
+    assert not (label.directory / "POTCAR.spec").exists()
+    assert raw.info["potcars"] == ["PAW_PBE Cu_pv 01Jan2000", "PAW_PBE Au 01Jan2000"]
+
+
+def test_charge_becomes_a_number_of_electrons(vasp, alloy, label, potcars):
+    charged = dataclasses.replace(vasp, potcar_spec=False, electrons=Electrons(charge_e=1.0))
+    label(charged, alloy)
+    assert "NELECT = 43.0" in (label.directory / "INCAR").read_text().splitlines()
+    structure = structure_from_atoms(alloy)
+    text = charged.input_text(structure, charged.kpoints.mesh(structure))
+    assert "NELECT = that of the POTCARs - 1" in text
+
+
+def test_charge_without_potcars_is_refused(vasp, alloy, label):
+    with pytest.raises(LabelError, match="charge needs the POTCARs"):
+        label(dataclasses.replace(vasp, electrons=Electrons(charge_e=1.0)), alloy)
+
+
+def test_potcar_of_another_release_in_the_output_is_refused(vasp, alloy, label):
+    other = dataclasses.replace(vasp, user_potcar_settings={"Cu": "Cu_pv"})
+    label(other, alloy)
+    (label.directory / "POTCAR.spec").write_text("Cu\nAu")
+    output = read_vasp_output(
+        label.directory, pymatgen_structure(structure_from_atoms(alloy), Electrons())
+    )
+    with pytest.raises(
+        CorruptOutputError, match="used the POTCARs Cu_pv, Au, asked for were Cu, Au"
+    ):
+        vasp._check_potcars(output, ["Cu", "Au"])
 
 
 def test_command_is_that_of_atomate2_where_none_is_given(vasp, alloy, monkeypatch):
