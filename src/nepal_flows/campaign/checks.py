@@ -174,7 +174,12 @@ def _electron_problems(labels: DftLabels, elements: Sequence[str]) -> Iterator[P
         yield (
             ("labels", "hubbard_U_eV"),
             "has another input in every version of pw.x; give it under `input_data` as yours "
-            "wants it, or use code vasp or cp2k",
+            "wants it, or use code vasp",
+        )
+    if isinstance(labels, Cp2kLabels) and labels.hubbard_U_eV:
+        yield (
+            ("labels", "hubbard_U_eV"),
+            "is not there in CP2K with k-points (2023.1 stops); use code vasp",
         )
     if isinstance(labels, VaspLabels):
         yield from _vasp_problems(labels)

@@ -106,7 +106,7 @@ class DftLabels(LabelsBase):
     )
     hubbard_U_eV: dict[str, NonNegative] = Field(
         default_factory=dict,
-        description="DFT+U: effective U (U - J) of shells, as in `Fe-3d: 4.0`; vasp and cp2k.",
+        description="DFT+U: effective U (U - J) of shells, as in `Fe-3d: 4.0`; code vasp.",
     )
     dispersion: Literal["D3", "D3-BJ"] | None = Field(
         None, description="Grimme's D3 with zero or Becke-Johnson damping, two-body terms."

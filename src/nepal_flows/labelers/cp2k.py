@@ -54,7 +54,7 @@ class Cp2kLabeler(MSONable):
     eps_scf, max_scf
         Threshold and largest number of iterations of self-consistency.
     electrons
-        Spin, DFT+U, dispersion and charge.
+        Spin, dispersion and charge; no U, which CP2K has at Γ alone.
     elements
         Elements of the campaign, whose basis sets and potentials are part of the physics.
     command
@@ -218,7 +218,6 @@ class Cp2kLabeler(MSONable):
         return {
             **({"UKS": "T"} if asked.is_polarised else {}),
             **({"CHARGE": _whole(asked.charge_e)} if asked.charge_e else {}),
-            **({"PLUS_U_METHOD": "MULLIKEN"} if asked.hubbard_U_eV else {}),
             "BASIS_SET_FILE_NAME": self.basis_file,
             "POTENTIAL_FILE_NAME": self.potential_file,
             "QS": {"EPS_DEFAULT": 1e-12},
@@ -242,9 +241,6 @@ class Cp2kLabeler(MSONable):
         }
         if self.electrons.is_polarised:
             kind["MAGNETIZATION"] = self.electrons.moment(symbol)
-        if symbol in (shells := self.electrons.shells()):
-            shell, value = shells[symbol]
-            kind["DFT_PLUS_U ON"] = {"L": shell, "U_MINUS_J": f"[eV] {value}"}
         return kind
 
     def _entry(self, symbol: str, what: str) -> str:

@@ -78,6 +78,7 @@ def test_keys_are_the_same_for_every_code(iron, code):
         ("vasp", {"user_incar_settings": {"kspacing": 0.2}}, "not taken: k-points follow from"),
         ("vasp", {"functional": "r2SCAN", "dispersion": "D3"}, "no parameters for r2SCAN in VASP"),
         ("espresso", {"hubbard_U_eV": {"Fe-3d": 4.0}}, "another input in every version of pw.x"),
+        ("cp2k", {"hubbard_U_eV": {"Fe-3d": 4.0}}, "not there in CP2K with k-points"),
         ("cp2k", {"charge_e": 0.5}, "CP2K's charges are whole"),
         ("cp2k", {"dispersion": "D4"}, "'D3'"),
         (

@@ -120,10 +120,6 @@ def test_labeler_survives_json(cp2k):
             {"UKS T", "MAGNETIZATION 1.5"},
         ),
         (
-            Electrons(hubbard_U_eV={"Si-3p": 2.0}),
-            {"PLUS_U_METHOD MULLIKEN", "&DFT_PLUS_U ON", "L 1", "U_MINUS_J [eV] 2.0"},
-        ),
-        (
             Electrons(dispersion="D3-BJ"),
             {"TYPE DFTD3(BJ)", "REFERENCE_FUNCTIONAL PBE", "PARAMETER_FILE_NAME dftd3.dat"},
         ),
@@ -131,9 +127,7 @@ def test_labeler_survives_json(cp2k):
         (Electrons(charge_e=-1.0), {"CHARGE -1"}),
     ],
 )
-def test_spin_hubbard_dispersion_and_charge_reach_the_input_and_the_physics(
-    cp2k, rattled, asked, lines
-):
+def test_spin_dispersion_and_charge_reach_the_input_and_the_physics(cp2k, rattled, asked, lines):
     mesh = cp2k.kpoints.mesh(rattled)
     other = dataclasses.replace(cp2k, electrons=asked)
     given = [line.strip() for line in other.input_text(rattled, mesh).splitlines()]
