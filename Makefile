@@ -5,12 +5,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CAMPAIGN ?= workflows/quickstart.yaml
 
-.PHONY: run test setup check lowest validate bench clean
+.PHONY: run test test-cluster setup check lowest validate bench clean
 run: setup
 	$(BIN)/nepal run $(CAMPAIGN)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not cluster"
+
+# Everything that needs a server or SLURM, the long ones too. A server is found or made: see
+# tests/cluster/mongo_servers.py; SLURM needs root and Debian's munge and slurm-wlm.
+test-cluster: setup
+	$(BIN)/python -m pytest tests/cluster --durations=0
 
 setup: $(READY)
 

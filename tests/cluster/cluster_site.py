@@ -5,24 +5,26 @@ Commands and workers are processes of their own, called as a person calls them.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from fireworks import LaunchPad
 from jobflow import JobStore
 from maggma.stores import GridFSStore, MongoStore
 from pymongo.database import Database
+from pymongo.uri_parser import parse_uri
 
 from mongo_servers import Server
 from nepal_flows.campaign.read import load_campaign
+from nepal_flows.cluster.configuration import KINDS, cluster_answers, write_cluster_files
 from nepal_flows.cluster.launchpad import site_launchpad
 from nepal_flows.cluster.queue import CampaignQueue, campaign_queue
 from nepal_flows.cluster.submit import Submission, submit_campaign
@@ -30,7 +32,6 @@ from nepal_flows.records import Records
 from nepal_flows.schemas import CampaignDoc
 from nepal_flows.settings import Settings
 
-KINDS = ("gpu", "dft", "cpu")
 BIN = Path(sys.executable).parent
 NEPAL = (sys.executable, "-W", "ignore", "-m", "nepal_flows")
 
@@ -46,15 +47,19 @@ class Site:
         Holds the database.
     database
         Its name.
+    answers
+        To further questions of `nepal init --cluster`.
     """
 
-    def __init__(self, folder: Path, server: Server, database: str) -> None:
+    def __init__(
+        self, folder: Path, server: Server, database: str, *, answers: Sequence[str] = ()
+    ) -> None:
         self.folder, self.server, self.name = folder, server, database
+        self.answers = answers
         self.settings: dict[str, str] = {}
         self.client = server.client()
         self.configs = folder / "configs"
-        for kind in ("login", *KINDS):
-            self._write_config(kind)
+        self._write_configs()
 
     @property
     def database(self) -> Database:
@@ -154,6 +159,23 @@ class Site:
                 start_new_session=True,
             )
 
+    def start_queue_launcher(self, kind: str) -> subprocess.Popen:
+        """Start `qlaunch` for a kind of worker, as its my_qadapter.yaml says."""
+        launches = self.folder / f"launches-{kind}"
+        launches.mkdir(exist_ok=True)
+        reserves = [] if kind == "cpu" else ["-r"]
+        most = "1" if kind == "cpu" else "2"
+        command = [str(BIN / "qlaunch"), "-c", str(self.configs / kind), *reserves, "rapidfire"]
+        with (self.folder / f"qlaunch-{kind}.log").open("ab") as log:
+            return subprocess.Popen(
+                [*command, "--nlaunches", "infinite", "--sleep", "1", "-m", most],
+                env=self.environment(kind),
+                cwd=launches,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
     @contextmanager
     def workers(self, kinds: Sequence[str] = KINDS) -> Iterator[list[subprocess.Popen]]:
         """Let workers of these kinds work while the block lasts."""
@@ -184,7 +206,8 @@ class Site:
 
     def logs(self) -> str:
         """Return the ends of the workers' logs."""
-        files = sorted(self.folder.glob("worker-*.log"))
+        patterns = ("worker-*.log", "launches-*/**/*.error")
+        files = sorted(file for pattern in patterns for file in self.folder.glob(pattern))
         return "\n".join(f"== {file.name}\n{file.read_text()[-2500:]}" for file in files)
 
     def close(self) -> None:
@@ -197,26 +220,24 @@ class Site:
             for store in (self.job_store.docs_store, *self.job_store.additional_stores.values()):
                 store.close()
 
-    def _write_config(self, kind: str) -> None:
-        folder = self.configs / kind
-        folder.mkdir(parents=True)
-        launchpad = {"host": self.server.uri, "uri_mode": True, "name": self.name}
-        where = {"database": self.name, "uri": self.server.uri}
-        stores = {
-            "docs_store": {"type": "MongoStore", "collection_name": "outputs", **where},
-            "additional_stores": {
-                "records": {"type": "MongoStore", "collection_name": "records", **where},
-                "blobs": {"type": "GridFSStore", "collection_name": "blobs", **where},
-            },
-        }
-        contents = {
-            "my_launchpad.yaml": launchpad,
-            "my_fworker.yaml": {"name": kind, "category": "", "query": "{}"},
-            "FW_config.yaml": {"CONFIG_FILE_DIR": str(folder), "QUEUE_UPDATE_INTERVAL": 1},
-            "jobflow.yaml": {"JOB_STORE": stores},
-        }
-        for name, content in contents.items():
-            (folder / name).write_text(yaml.safe_dump(content))
+    def _write_configs(self) -> None:
+        """Write what `nepal init --cluster` writes, with the password where there is one."""
+        place = parse_uri(self.server.uri)
+        ((host, port),) = place["nodelist"]
+        given = [f"host={host}", f"port={port}", f"database={self.name}"]
+        given += [f"user={place['username']}"] if place["username"] else []
+        files = write_cluster_files(cluster_answers([*given, *self.answers]), self.configs)
+        options = place["options"]
+        for file in files:
+            text = file.read_text()
+            text = re.sub("password:.*", f"password: {place['password']}", text)
+            text = re.sub("auth_?source:.*", _auth_source(file, options), text)
+            file.write_text(text.replace("QUEUE_UPDATE_INTERVAL: 5", "QUEUE_UPDATE_INTERVAL: 1"))
+
+
+def _auth_source(file: Path, options: Mapping[str, Any]) -> str:
+    name = "authsource" if file.name == "my_launchpad.yaml" else "auth_source"
+    return f"{name}: {options.get('authSource', 'admin')}"
 
 
 def end_group(process: subprocess.Popen) -> None:

@@ -25,12 +25,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def make_site(server: Server) -> Iterator[Callable[[Path], Site]]:
+def make_site(server: Server) -> Iterator[Callable[..., Site]]:
     """Return a function that sets a site up in a folder, with a database of its own."""
     sites = []
 
-    def make(folder: Path) -> Site:
-        sites.append(Site(folder, server, f"nepal_test_{uuid.uuid4().hex[:12]}"))
+    def make(folder: Path, *answers: str) -> Site:
+        name = f"nepal_test_{uuid.uuid4().hex[:12]}"
+        sites.append(Site(folder, server, name, answers=answers))
         return sites[-1]
 
     yield make
@@ -39,6 +40,6 @@ def make_site(server: Server) -> Iterator[Callable[[Path], Site]]:
 
 
 @pytest.fixture
-def site(make_site: Callable[[Path], Site], tmp_path: Path) -> Site:
+def site(make_site: Callable[..., Site], tmp_path: Path) -> Site:
     """A site of the test's own."""
     return make_site(tmp_path)

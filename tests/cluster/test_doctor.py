@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from nepal_flows.cluster.doctor import fixed, queue_findings, store_findings
+from nepal_flows.cluster.doctor import fixed, queue_findings, site_findings, store_findings
 from nepal_flows.cluster.doctor.site import open_secrets
 from nepal_flows.cluster.slurm import SlurmQueue
 from nepal_flows.schemas import CampaignDoc
@@ -104,6 +104,15 @@ def test_workflow_locked_by_the_dead_is_unlocked(submitted):
     assert problems(submitted) == []
 
 
+def test_jobs_that_were_not_told_of_an_end_are_refreshed(submitted):
+    first = submitted.database.fireworks.find_one({"state": "READY"})["fw_id"]
+    submitted.database.fireworks.update_one({"fw_id": first}, {"$set": {"state": "WAITING"}})
+    (problem,) = problems(submitted)
+    assert "jobs wait, and none runs" in problem.what
+    fixed(problem)
+    assert state_of(submitted, first) == "READY"
+
+
 def test_jobs_without_a_workflow_are_removed(submitted):
     stray = {"fw_id": 900, "name": "stray", "state": "READY", "launches": [], "spec": {}}
     submitted.database.fireworks.insert_one(stray)
@@ -167,6 +176,10 @@ def test_killed_worker_is_found_by_the_command_and_its_job_done_by_another(site,
     with site.workers(["cpu", "dft"]):
         assert site.wait().end_state == "budget_exhausted"
     assert "Nothing is wrong." in site.nepal("doctor", "--blobs").stdout
+    ran = "action.stored_data.nepal_worker.version"
+    site.database.launches.update_one({ran: {"$exists": True}}, {"$set": {ran: "0.0.1"}})
+    notes = [finding.what for finding in site_findings(site.launchpad, directories=())]
+    assert any("runs nepal_flows 0.0.1" in note for note in notes)
 
 
 @pytest.mark.slow

@@ -30,7 +30,12 @@ def init(
         list[Path] | None,
         typer.Option("--structure", "-s", help="A starting structure, before the others."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("campaign.yaml"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="File to write; by default campaign.yaml, or fireworker_configs."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the campaign.")] = None,
     labels: Annotated[
         Literal["emt", "espresso", "cp2k", "vasp"] | None,
@@ -47,12 +52,28 @@ def init(
         typer.Option("--max-temperature", min=1.0, help="End of the crystal's ramp, K."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Write configurations of FireWorks' workers instead."),
+    ] = False,
+    answers: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="With --cluster, an answer: NAME=VALUE (repeatable)."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented campaign file for these structures."""
+    """Write a commented campaign file for these structures, or configurations for a cluster."""
+    if cluster:
+        from nepal_flows.cli.cluster_init import init_cluster
+
+        init_cluster(
+            out or Path("fireworker_configs"), answers or [], overwrite=overwrite, as_json=as_json
+        )
+        return
     from nepal_flows.campaign.init import init_campaign
     from nepal_flows.settings import read_settings
 
+    out = out or Path("campaign.yaml")
     choices = init_campaign(
         [*(structure or []), *(structures or [])],
         out,

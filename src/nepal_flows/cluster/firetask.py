@@ -50,9 +50,11 @@ class CampaignFiretask(JobFiretask):
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Run the job, and return what is to be appended that is not there."""
-        _sign(self.launchpad, self.fw_id)
+        worker = this_worker()
+        _sign(self.launchpad, self.fw_id, worker)
         with _given_back_when_ended(self.launchpad, self.fw_id):
             action: FWAction = super().run_task(fw_spec)  # type: ignore[no-untyped-call]
+        action.stored_data["nepal_worker"] = worker
         action.detours = [w for w in action.detours if self._is_to_append(w)]
         return action
 
@@ -107,22 +109,25 @@ def _adopted(task: Any, deciding: str) -> Any:
     return CampaignFiretask(job=task["job"], store=task["store"], deciding=deciding)
 
 
-def _sign(launchpad: LaunchPad, fw_id: int) -> None:
-    """Write who runs a job into its launch: the process, and the queue's job that holds it."""
-    running = {"fw_id": fw_id, "state": "RUNNING"}
-    launch = launchpad.launches.find_one(running, {"launch_id": 1}, sort=[("launch_id", -1)])
-    if launch is None:
-        return
-    worker = {
+def this_worker() -> dict[str, str | None]:
+    """Return who runs jobs here: the process, its package, and the queue's job that holds it."""
+    return {
         "version": __version__,
         "process": this_process(),
         "host": socket.gethostname(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "slurm_cluster": os.environ.get("SLURM_CLUSTER_NAME"),
     }
-    launchpad.launches.update_one(
-        {"launch_id": launch["launch_id"]}, {"$set": {"nepal_worker": worker}}
-    )
+
+
+def _sign(launchpad: LaunchPad, fw_id: int, worker: Mapping[str, str | None]) -> None:
+    """Write who runs a job into its launch; FireWorks takes it out again when the job ends."""
+    running = {"fw_id": fw_id, "state": "RUNNING"}
+    launch = launchpad.launches.find_one(running, {"launch_id": 1}, sort=[("launch_id", -1)])
+    if launch is not None:
+        launchpad.launches.update_one(
+            {"launch_id": launch["launch_id"]}, {"$set": {"nepal_worker": dict(worker)}}
+        )
 
 
 def _are_children(launchpad: LaunchPad, fw_id: int, workflow: Workflow) -> bool:
@@ -167,4 +172,4 @@ def _given_back_when_ended(launchpad: LaunchPad, fw_id: int) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-__all__ = ["CampaignFiretask", "adopt", "prepare_worker"]
+__all__ = ["CampaignFiretask", "adopt", "prepare_worker", "this_worker"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from fireworks import LaunchPad
 
-WORKING = ("READY", "RESERVED", "RUNNING")
-"""States of a job that will go on, or goes on, by itself."""
+_WORKING = ("READY", "RESERVED", "RUNNING")
+_HELD_UP = ("FIZZLED", "PAUSED")
 
 _OVER = ("COMPLETED", "DEFUSED", "ARCHIVED")
 
@@ -60,8 +60,11 @@ class CampaignQueue:
 
     @property
     def is_active(self) -> bool:
-        """Whether a job runs or waits for a worker only."""
-        return any(job.state in WORKING for job in self.jobs)
+        """Whether it goes on by itself: a job runs, waits for a worker, or is about to.
+
+        While FireWorks writes down the end of a job, those behind it still wait for it.
+        """
+        return bool(self.jobs) and not self.is_blocked
 
     @property
     def fizzled(self) -> tuple[QueuedJob, ...]:
@@ -71,7 +74,8 @@ class CampaignQueue:
     @property
     def is_blocked(self) -> bool:
         """Whether nothing goes on because of jobs that failed or were paused."""
-        return bool(self.jobs) and not self.is_active
+        states = {job.state for job in self.jobs}
+        return not states.isdisjoint(_HELD_UP) and states.isdisjoint(_WORKING)
 
 
 def campaign_queue(
@@ -166,7 +170,6 @@ def _put_up_with(launchpad: LaunchPad, fizzled: Sequence[int]) -> Iterator[int]:
 
 
 __all__ = [
-    "WORKING",
     "CampaignQueue",
     "QueuedJob",
     "campaign_queue",

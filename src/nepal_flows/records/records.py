@@ -69,7 +69,7 @@ class Records:
             raise SettingsError(
                 f"The JobStore has no additional store named {error}. Add `records` (a MongoStore) "
                 "and `blobs` (a GridFSStore) under `additional_stores` in jobflow.yaml, as "
-                "fireworker_configs/jobflow.yaml shows, or set NEPAL_STORE=embedded."
+                "fireworker_configs/login/jobflow.yaml shows, or set NEPAL_STORE=embedded."
             ) from error
         with translated_errors(self.store):
             self.store.connect()
@@ -256,7 +256,7 @@ def _site_store() -> "JobStore":
         raise SettingsError(
             "This worker has no jobflow.yaml, but under jobflow-remote the records are kept where "
             "it says. Set JOBFLOW_CONFIG_FILE in the worker's `exec_config` to a copy of "
-            "fireworker_configs/jobflow.yaml."
+            "fireworker_configs/cpu/jobflow.yaml."
         )
     from jobflow import SETTINGS  # noqa: PLC0415
 

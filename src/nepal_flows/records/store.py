@@ -101,7 +101,7 @@ def job_store_from_settings(directory: str | Path, *, kind: str = "auto") -> "Jo
         from jobflow import SETTINGS  # noqa: PLC0415
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(
-            f"jobflow.yaml cannot be used: {error}. Compare fireworker_configs/jobflow.yaml."
+            f"jobflow.yaml cannot be used: {error}. Compare fireworker_configs/login/jobflow.yaml."
         ) from error
     job_store = SETTINGS.JOB_STORE
     _give_up_soon(job_store)

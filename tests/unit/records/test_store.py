@@ -16,7 +16,7 @@ from nepal_flows.records import SqliteStore, job_store_from_settings
 from nepal_flows.records.connection import shown_name, translated_errors
 from nepal_flows.records.store import SERVER_TIMEOUT_MS, _give_up_soon, has_jobflow_configuration
 
-TEMPLATE = Path(__file__).parents[3] / "fireworker_configs" / "jobflow.yaml"
+TEMPLATE = Path(__file__).parents[3] / "fireworker_configs" / "login" / "jobflow.yaml"
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def queue_findings(
         *_lost_reservations(launchpad, slurm),
         *_contradictions(launchpad),
         *_locked_workflows(launchpad),
+        *_forgotten(launchpad),
         *_orphans(launchpad),
         *_fizzled(launchpad),
         *_unserved(launchpad),
@@ -169,6 +170,42 @@ def _locked_workflows(launchpad: LaunchPad) -> Iterator[Finding]:
                 "it is unlocked.",
                 partial(launchpad.workflows.update_one, still, {"$unset": {"locked": ""}}),
             )
+
+
+def _forgotten(launchpad: LaunchPad) -> Iterator[Finding]:
+    """Yield workflows in which all wait for one another: nobody told them that a job had ended."""
+    suspects = _all_waiting(launchpad)
+    if not suspects:
+        return
+    time.sleep(_LOCK_PATIENCE_S)  # this is so for a moment whenever a job ends
+    for first, waiting in _all_waiting(launchpad).items():
+        if suspects.get(first) == waiting:
+            yield Finding(
+                "problem",
+                f"In the workflow of Firework {first} {len(waiting)} jobs wait, and none runs.",
+                "the states of its jobs are worked out anew.",
+                partial(_refresh, launchpad, waiting),
+            )
+
+
+def _all_waiting(launchpad: LaunchPad) -> dict[int, tuple[int, ...]]:
+    """Return the jobs of workflows whose open jobs all wait, by the first Firework."""
+    over = {"$in": ["COMPLETED", "DEFUSED", "ARCHIVED"]}
+    open_jobs = {
+        row["fw_id"]: row["state"]
+        for row in launchpad.fireworks.find({"state": {"$not": over}}, {"fw_id": 1, "state": 1})
+    }
+    found = {}
+    for workflow in launchpad.workflows.find({"nodes": {"$in": sorted(open_jobs)}}, {"nodes": 1}):
+        mine = sorted(node for node in workflow["nodes"] if node in open_jobs)
+        if {open_jobs[node] for node in mine} == {"WAITING"}:
+            found[min(workflow["nodes"])] = tuple(mine)
+    return found
+
+
+def _refresh(launchpad: LaunchPad, fw_ids: tuple[int, ...]) -> None:
+    for fw_id in fw_ids:
+        launchpad._refresh_wf(fw_id)
 
 
 def _orphans(launchpad: LaunchPad) -> Iterator[Finding]:

@@ -74,14 +74,16 @@ def open_secrets(files: list[Path]) -> Iterator[Finding]:
 
 def _other_versions(launchpad: LaunchPad) -> Iterator[Finding]:
     """Yield versions of workers that differ from the one here."""
+    place = "action.stored_data.nepal_worker.version"
+    rows = launchpad.launches.find(
+        {place: {"$exists": True}},
+        {place: 1, "fworker.name": 1},
+        sort=[("launch_id", -1)],
+        limit=100,
+    )
     seen = {
-        (row["nepal_worker"]["version"], row["fworker"]["name"])
-        for row in launchpad.launches.find(
-            {"nepal_worker.version": {"$exists": True}},
-            {"nepal_worker.version": 1, "fworker.name": 1},
-            sort=[("launch_id", -1)],
-            limit=100,
-        )
+        (row["action"]["stored_data"]["nepal_worker"]["version"], row["fworker"]["name"])
+        for row in rows
     }
     for other, worker in sorted(seen):
         if other != __version__:
