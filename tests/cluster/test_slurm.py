@@ -4,6 +4,7 @@ Exploration is sent to the ``gpu`` worker, as GPUMD's would be; the engine is ou
 """
 
 import os
+import signal
 import time
 
 import pytest
@@ -21,6 +22,11 @@ from slurm_site import PARTITIONS, running_slurm, why_no_slurm
 
 pytestmark = [pytest.mark.integration, pytest.mark.slurm, pytest.mark.slow]
 
+RAMP = {
+    "name": "ramp",
+    "start": {"n_atoms": 8},
+    "stages": [{"temperature_K": [300, 900], "steps": 10_000}],  # time enough to be killed
+}
 ROUTES = {ANY_OTHER: "cpu", LABEL_BUNDLE: "dft", "explore": "gpu"}
 ANSWERS = (
     *(f"{kind}_partition={kind}" for kind in PARTITIONS),
@@ -45,7 +51,11 @@ def queued(slurm, make_site, write_campaign, tmp_path_factory):
     """A campaign of two iterations in the queue."""
     site = make_site(tmp_path_factory.mktemp("site"), *ANSWERS)
     site.settings |= slurm.environment
-    path = write_campaign(site.folder / "campaign", budget={"labels": 14, "iterations": 2})
+    path = write_campaign(
+        site.folder / "campaign",
+        budget={"labels": 14, "iterations": 2},
+        exploration={"time_step_fs": 2.5, "conditions": [RAMP, RAMP | {"name": "again"}]},
+    )
     loaded = load_campaign(path)
     site.launchpad.reset("", require_password=False)
     document = register_campaign(site.records, loaded)
@@ -66,7 +76,7 @@ def finished(slurm, queued):
         wait(lambda: not is_running(queued, cancelled), queued)
         queued.cancelled = cancelled
         killed = running(queued, "explore")
-        slurm.command("scancel", "--signal=KILL", "--full", slurm_job(queued, killed))
+        os.kill(process_id(queued, killed), signal.SIGKILL)
         wait(lambda: slurm_job(queued, killed) not in slurm.jobs(), queued)
         queued.problems = repair(queued, slurm)
         queued.ended = queued.wait()
@@ -108,6 +118,11 @@ def slurm_job(site, fw_id):
         {"fw_id": fw_id, "nepal_worker.slurm_job": {"$exists": True}}, sort=[("launch_id", -1)]
     )
     return launch and launch["nepal_worker"]["slurm_job"]
+
+
+def process_id(site, fw_id):
+    launch = site.database.launches.find_one({"fw_id": fw_id, "state": "RUNNING"})
+    return int(launch["nepal_worker"]["process"].split("/")[2])
 
 
 def is_running(site, fw_id):
@@ -160,7 +175,7 @@ def test_cancelled_job_went_back_to_the_queue_by_itself(finished):
     assert len(job["archived_launches"]) == 1
 
 
-def test_doctor_found_the_job_that_slurm_had_lost(finished):
+def test_doctor_found_the_job_whose_worker_was_killed(finished):
     assert any("explore" in what for what in finished.problems), finished.problems
 
 
