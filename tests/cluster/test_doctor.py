@@ -114,12 +114,19 @@ def test_jobs_that_were_not_told_of_an_end_are_refreshed(submitted):
 
 
 def test_jobs_without_a_workflow_are_removed(submitted):
-    stray = {"fw_id": 900, "name": "stray", "state": "READY", "launches": [], "spec": {}}
-    submitted.database.fireworks.insert_one(stray)
+    stray = submitted.database.fireworks.find_one({}, {"_id": 0})
+    submitted.database.fireworks.insert_one(stray | {"fw_id": 900, "state": "READY"})
     (problem,) = problems(submitted)
     assert "1 Fireworks belong to no workflow: 900" in problem.what
     fixed(problem)
     assert submitted.database.fireworks.count_documents({"fw_id": 900}) == 0
+
+
+def test_other_peoples_jobs_are_left_alone(submitted):
+    taken(submitted)
+    assert len(problems(submitted, lost_after_s=0.0)) == 1
+    submitted.database.workflows.update_one({}, {"$unset": {"metadata.campaign_id": ""}})
+    assert problems(submitted, lost_after_s=0.0) == []
 
 
 def test_missing_index_and_dead_claims_are_put_right(submitted, dead_process):

@@ -10,7 +10,8 @@ from fireworks import LaunchPad
 _WORKING = ("READY", "RESERVED", "RUNNING")
 _HELD_UP = ("FIZZLED", "PAUSED")
 
-_OVER = ("COMPLETED", "DEFUSED", "ARCHIVED")
+OVER = ("COMPLETED", "DEFUSED", "ARCHIVED")
+"""States of a job that is not to run any more."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def campaign_queue(
     nodes = [node for workflow in workflows for node in workflow["nodes"]]
     fields = {"fw_id": 1, "name": 1, "state": 1, "spec._fworker": 1, "launches": 1}
     rows = list(
-        launchpad.fireworks.find({"fw_id": {"$in": nodes}, "state": {"$nin": list(_OVER)}}, fields)
+        launchpad.fireworks.find({"fw_id": {"$in": nodes}, "state": {"$nin": list(OVER)}}, fields)
     )
     fizzled = {row["fw_id"]: _newest(row) for row in rows if row["state"] == "FIZZLED"}
     reasons = failure_reasons(launchpad, [launch for launch in fizzled.values() if launch])
@@ -170,6 +171,7 @@ def _put_up_with(launchpad: LaunchPad, fizzled: Sequence[int]) -> Iterator[int]:
 
 
 __all__ = [
+    "OVER",
     "CampaignQueue",
     "QueuedJob",
     "campaign_queue",

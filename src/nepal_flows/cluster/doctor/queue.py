@@ -3,27 +3,29 @@
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from fireworks import LaunchPad, fw_config
 
 from nepal_flows.cluster.doctor.findings import Finding
-from nepal_flows.cluster.queue import failure_reasons
+from nepal_flows.cluster.queue import OVER, failure_reasons
 from nepal_flows.cluster.slurm import SlurmQueue
 from nepal_flows.records.owner import is_known_dead
 
 _INTERRUPTED = ("SystemExit", "KeyboardInterrupt", "no error was recorded")
+_TASK = "{{nepal_flows.cluster.firetask.CampaignFiretask}}"
 _MOST_NAMED = 10
-_LOCK_PATIENCE_S = 3.0
+_PATIENCE_S = 3.0
 _DAY = dt.timedelta(days=1)
 
 
 def queue_findings(
     launchpad: LaunchPad, slurm: SlurmQueue | None, *, lost_after_s: float | None = None
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the jobs in a database, of campaigns and of others alike.
+    """Yield what is wrong with the jobs of campaigns; those of other workflows are left alone.
 
     Parameters
     ----------
@@ -36,42 +38,62 @@ def queue_findings(
         not given.
     """
     silence_s = fw_config.RUN_EXPIRATION_SECS if lost_after_s is None else lost_after_s
-    findings = [
-        *_lost_runs(launchpad, slurm, silence_s),
-        *_lost_reservations(launchpad, slurm),
-        *_contradictions(launchpad),
-        *_locked_workflows(launchpad),
-        *_forgotten(launchpad),
-        *_orphans(launchpad),
-        *_fizzled(launchpad),
-        *_unserved(launchpad),
-    ]
-    counts = Counter(row["state"] for row in launchpad.fireworks.find({}, {"state": 1}))
-    shown = ", ".join(f"{n} {state.lower()}" for state, n in sorted(counts.items())) or "empty"
-    yield Finding("ok", f"Queue: {shown}.")
-    yield from findings
+    jobs = _open_jobs(launchpad)
+    counts = Counter(job["state"] for job in jobs)
+    shown = ", ".join(f"{n} {state.lower()}" for state, n in sorted(counts.items()))
+    yield Finding("ok", f"Queue: {shown or 'no job of a campaign'}.")
+    running = [job for job in jobs if job["state"] == "RUNNING"]
+    yield from _runs(launchpad, running, slurm, silence_s)
+    yield from _lost_reservations(launchpad, jobs, slurm)
+    yield from _locked_workflows(launchpad)
+    yield from _forgotten(launchpad)
+    yield from _orphans(launchpad)
+    yield from _fizzled(launchpad, [job for job in jobs if job["state"] == "FIZZLED"])
+    yield from _unserved(launchpad, jobs)
 
 
-def _lost_runs(
-    launchpad: LaunchPad, slurm: SlurmQueue | None, silence_s: float
+def _open_jobs(launchpad: LaunchPad) -> list[dict[str, Any]]:
+    """Return the jobs of campaigns that are not over."""
+    nodes = [node for workflow in _workflows(launchpad) for node in workflow["nodes"]]
+    fields = {"fw_id": 1, "name": 1, "state": 1, "launches": 1, "spec._fworker": 1}
+    criteria = {"fw_id": {"$in": nodes}, "state": {"$nin": list(OVER)}}
+    return sorted(launchpad.fireworks.find(criteria, fields), key=itemgetter("fw_id"))
+
+
+def _workflows(launchpad: LaunchPad, **criteria: Any) -> list[dict[str, Any]]:
+    of_campaigns = {"metadata.campaign_id": {"$exists": True}, **criteria}
+    return list(launchpad.workflows.find(of_campaigns, {"nodes": 1, "name": 1, "updated_on": 1}))
+
+
+def _runs(
+    launchpad: LaunchPad,
+    running: Sequence[Mapping[str, Any]],
+    slurm: SlurmQueue | None,
+    silence_s: float,
 ) -> Iterator[Finding]:
-    for firework in launchpad.fireworks.find(
-        {"state": "RUNNING"}, {"fw_id": 1, "name": 1, "launches": 1}
-    ):
-        launch = launchpad.launches.find_one(
-            {"launch_id": {"$in": firework["launches"]}, "state": "RUNNING"},
-            {"launch_id": 1, "nepal_worker": 1, "state_history": 1, "host": 1},
-            sort=[("launch_id", -1)],
-        )
+    """Yield runs that are lost, and those whose end was not told: their worker died in between."""
+    fields = {"launch_id": 1, "state": 1, "nepal_worker": 1, "state_history": 1, "host": 1}
+    for job in running:
+        launches = launchpad.launches.find({"launch_id": {"$in": job["launches"]}}, fields)
+        by_state = {launch["state"]: launch for launch in launches}
+        launch = by_state.get("RUNNING")
         if launch is None:
-            continue  # a contradiction, which is told as such
+            ended = " and ".join(sorted(by_state)) or "gone"
+            retell = launchpad._refresh_wf if by_state else launchpad.rerun_fw
+            yield Finding(
+                "problem",
+                f"{_named(job)} is RUNNING, but its launch is {ended}.",
+                "the states of its workflow are worked out anew.",
+                partial(retell, job["fw_id"]),
+            )
+            continue
         reason = _why_lost(launch, slurm, silence_s)
         if reason is not None:
             yield Finding(
                 "problem",
-                f"{_named(firework)} is RUNNING, but {reason}.",
+                f"{_named(job)} is RUNNING, but {reason}.",
                 "it is given to another worker; what it had stored is kept.",
-                partial(_run_again, launchpad, firework["fw_id"], launch["launch_id"]),
+                partial(_run_again, launchpad, job["fw_id"], launch["launch_id"]),
             )
 
 
@@ -110,56 +132,33 @@ def _run_again(launchpad: LaunchPad, fw_id: int, launch_id: int) -> None:
     launchpad.rerun_fw(fw_id)
 
 
-def _lost_reservations(launchpad: LaunchPad, slurm: SlurmQueue | None) -> Iterator[Finding]:
+def _lost_reservations(
+    launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]], slurm: SlurmQueue | None
+) -> Iterator[Finding]:
     if slurm is None:
         return
+    reserved = {job["fw_id"]: job for job in jobs if job["state"] == "RESERVED"}
     for launch in launchpad.launches.find(
-        {"state": "RESERVED"}, {"launch_id": 1, "fw_id": 1, "state_history": 1}
+        {"state": "RESERVED", "fw_id": {"$in": sorted(reserved)}},
+        {"launch_id": 1, "fw_id": 1, "state_history": 1},
     ):
-        jobs = [e["reservation_id"] for e in launch["state_history"] if e.get("reservation_id")]
-        firework = launchpad.fireworks.find_one(
-            {"fw_id": launch["fw_id"], "state": "RESERVED"}, {"fw_id": 1, "name": 1}
-        )
-        if firework is None or not jobs or str(jobs[-1]) in slurm.job_ids:
-            continue
-        yield Finding(
-            "problem",
-            f"{_named(firework)} is RESERVED for job {jobs[-1]}, which SLURM has not any more.",
-            "the reservation is taken back, so that another worker takes it.",
-            partial(launchpad.cancel_reservation, launch["launch_id"]),
-        )
-
-
-def _contradictions(launchpad: LaunchPad) -> Iterator[Finding]:
-    """Yield jobs that end with their launch, but were not told: their worker died in between."""
-    for firework in launchpad.fireworks.find(
-        {"state": "RUNNING"}, {"fw_id": 1, "name": 1, "launches": 1}
-    ):
-        states = {
-            row["state"]
-            for row in launchpad.launches.find(
-                {"launch_id": {"$in": firework["launches"]}}, {"state": 1}
-            )
-        }
-        if "RUNNING" not in states and "RESERVED" not in states:
-            ended = " and ".join(sorted(states)) or "gone"
+        ids = [e["reservation_id"] for e in launch["state_history"] if e.get("reservation_id")]
+        if ids and str(ids[-1]) not in slurm.job_ids:
             yield Finding(
                 "problem",
-                f"{_named(firework)} is RUNNING, but its launch is {ended}.",
-                "the states of its workflow are worked out anew.",
-                partial(launchpad._refresh_wf, firework["fw_id"])
-                if states
-                else partial(launchpad.rerun_fw, firework["fw_id"]),
+                f"{_named(reserved[launch['fw_id']])} is RESERVED for job {ids[-1]}, which SLURM "
+                "has not any more.",
+                "the reservation is taken back, so that another worker takes it.",
+                partial(launchpad.cancel_reservation, launch["launch_id"]),
             )
 
 
 def _locked_workflows(launchpad: LaunchPad) -> Iterator[Finding]:
     """Yield workflows that stay locked though nobody changes them: the one who did has died."""
-    fields = {"nodes": 1, "name": 1, "updated_on": 1}
-    locked = list(launchpad.workflows.find({"locked": True}, fields))
+    locked = _workflows(launchpad, locked=True)
     if not locked:
         return
-    time.sleep(_LOCK_PATIENCE_S)
+    time.sleep(_PATIENCE_S)
     for workflow in locked:
         still = {"_id": workflow["_id"], "locked": True, "updated_on": workflow["updated_on"]}
         if launchpad.workflows.count_documents(still):
@@ -177,7 +176,7 @@ def _forgotten(launchpad: LaunchPad) -> Iterator[Finding]:
     suspects = _all_waiting(launchpad)
     if not suspects:
         return
-    time.sleep(_LOCK_PATIENCE_S)  # this is so for a moment whenever a job ends
+    time.sleep(_PATIENCE_S)  # this is so for a moment whenever a job ends
     for first, waiting in _all_waiting(launchpad).items():
         if suspects.get(first) == waiting:
             yield Finding(
@@ -190,15 +189,11 @@ def _forgotten(launchpad: LaunchPad) -> Iterator[Finding]:
 
 def _all_waiting(launchpad: LaunchPad) -> dict[int, tuple[int, ...]]:
     """Return the jobs of workflows whose open jobs all wait, by the first Firework."""
-    over = {"$in": ["COMPLETED", "DEFUSED", "ARCHIVED"]}
-    open_jobs = {
-        row["fw_id"]: row["state"]
-        for row in launchpad.fireworks.find({"state": {"$not": over}}, {"fw_id": 1, "state": 1})
-    }
+    states = {job["fw_id"]: job["state"] for job in _open_jobs(launchpad)}
     found = {}
-    for workflow in launchpad.workflows.find({"nodes": {"$in": sorted(open_jobs)}}, {"nodes": 1}):
-        mine = sorted(node for node in workflow["nodes"] if node in open_jobs)
-        if {open_jobs[node] for node in mine} == {"WAITING"}:
+    for workflow in _workflows(launchpad):
+        mine = sorted(node for node in workflow["nodes"] if node in states)
+        if {states[node] for node in mine} == {"WAITING"}:
             found[min(workflow["nodes"])] = tuple(mine)
     return found
 
@@ -210,10 +205,10 @@ def _refresh(launchpad: LaunchPad, fw_ids: tuple[int, ...]) -> None:
 
 def _orphans(launchpad: LaunchPad) -> Iterator[Finding]:
     """Yield jobs that belong to no workflow: their worker died while it appended them."""
-    nodes = {node for w in launchpad.workflows.find({}, {"nodes": 1}) for node in w["nodes"]}
-    open_states = {"$nin": ["COMPLETED", "ARCHIVED", "DEFUSED"]}
-    rows = launchpad.fireworks.find({"state": open_states}, {"fw_id": 1})
-    orphans = sorted({row["fw_id"] for row in rows} - nodes)
+    ours = {"spec._tasks._fw_name": _TASK, "state": {"$nin": list(OVER)}}
+    fw_ids = [row["fw_id"] for row in launchpad.fireworks.find(ours, {"fw_id": 1})]
+    held = launchpad.workflows.find({"nodes": {"$in": fw_ids}}, {"nodes": 1})
+    orphans = sorted(set(fw_ids) - {node for workflow in held for node in workflow["nodes"]})
     if orphans:
         yield Finding(
             "problem",
@@ -223,39 +218,33 @@ def _orphans(launchpad: LaunchPad) -> Iterator[Finding]:
         )
 
 
-def _fizzled(launchpad: LaunchPad) -> Iterator[Finding]:
-    rows = list(
-        launchpad.fireworks.find({"state": "FIZZLED"}, {"fw_id": 1, "name": 1, "launches": 1})
-    )
-    newest = {row["fw_id"]: max(row["launches"], default=-1) for row in rows}
+def _fizzled(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    newest = {job["fw_id"]: max(job["launches"], default=-1) for job in jobs}
     reasons = failure_reasons(launchpad, list(newest.values()))
-    for row in rows[:_MOST_NAMED]:
-        reason = reasons.get(newest[row["fw_id"]], "no error was recorded")
+    for job in jobs[:_MOST_NAMED]:
+        reason = reasons.get(newest[job["fw_id"]], "no error was recorded")
         if reason.startswith(_INTERRUPTED):
             yield Finding(
                 "problem",
-                f"{_named(row)} was interrupted ({reason}).",
+                f"{_named(job)} was interrupted ({reason}).",
                 "it is given to another worker; what it had stored is kept.",
-                partial(launchpad.rerun_fw, row["fw_id"]),
+                partial(launchpad.rerun_fw, job["fw_id"]),
             )
         else:
             yield Finding(
                 "problem",
-                f"{_named(row)} failed: {reason}",
-                f"Remove the cause, then: lpad rerun_fws -i {row['fw_id']}; or begin anew from "
+                f"{_named(job)} failed: {reason}",
+                f"Remove the cause, then: lpad rerun_fws -i {job['fw_id']}; or begin anew from "
                 "what is stored: nepal resume CAMPAIGN.",
             )
-    if len(rows) > _MOST_NAMED:
-        yield Finding("note", f"... and {len(rows) - _MOST_NAMED} more jobs failed.")
+    if len(jobs) > _MOST_NAMED:
+        yield Finding("note", f"... and {len(jobs) - _MOST_NAMED} more jobs failed.")
 
 
-def _unserved(launchpad: LaunchPad) -> Iterator[Finding]:
+def _unserved(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Yield workers that jobs wait for, but that took none for a day."""
-    waiting = Counter(
-        row["spec"].get("_fworker")
-        for row in launchpad.fireworks.find({"state": "READY"}, {"spec._fworker": 1})
-    )
-    for worker, n_jobs in waiting.items():
+    ready = (job["spec"].get("_fworker") for job in jobs if job["state"] == "READY")
+    for worker, n_jobs in Counter(ready).items():
         if worker is None:
             continue
         newest = launchpad.launches.find_one(
