@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from nepal_flows.cli.cluster_output import queue_content, queue_lines
 from nepal_flows.cli.locate import Located
 from nepal_flows.cli.state import CampaignRunState
-from nepal_flows.records import require_intact
 from nepal_flows.report.newest import newest_data
 from nepal_flows.report.summary import summary_lines
 from nepal_flows.schemas import IterationDoc
@@ -25,6 +24,7 @@ def write_campaign_report(located: Located, out: Path | None, *, running: bool |
     BlobError
         If the page is written, but bytes that the campaign's documents name are damaged.
     """
+    from nepal_flows.records import require_intact
     from nepal_flows.report import report_data, write_report
 
     data = report_data(located.records, located.campaign.key, is_running=running)

@@ -1,11 +1,11 @@
 """Errors of stores in one form."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from maggma.core import StoreError
 from pymongo.errors import (
     DocumentTooLarge,
     DuplicateKeyError,
@@ -21,6 +21,12 @@ _USER_AND_PASSWORD = re.compile(r"//[^/]*@")
 def shown_name(store: Any) -> str:
     """Return what a store is called in messages: where it is, without user name and password."""
     return _USER_AND_PASSWORD.sub("//", str(store.name))
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """Return what a store may raise; maggma's own only if it is in use, its import takes long."""
+    maggma = sys.modules.get("maggma.core")
+    return (PyMongoError,) if maggma is None else (PyMongoError, maggma.StoreError)
 
 
 @contextmanager
@@ -42,7 +48,7 @@ def translated_errors(store: Any) -> Iterator[None]:
             "it continues. "
             "NEPAL_STORE=embedded does without a server."
         ) from error
-    except (PyMongoError, StoreError) as error:
+    except _store_errors() as error:
         raise StoreUnavailableError(
             f"The store {shown_name(store)} cannot be used: {error}. Check that the server of "
             "jobflow.yaml runs and can be reached, then run the same command again: it continues."

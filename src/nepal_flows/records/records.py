@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,13 +11,14 @@ from pydantic import ValidationError
 from pymongo.errors import DuplicateKeyError
 
 from nepal_flows.errors import RecordError, SettingsError
-from nepal_flows.records.blobs import Blobs
 from nepal_flows.records.connection import shown_name, translated_errors
 from nepal_flows.records.owner import is_known_dead, this_process
 from nepal_flows.schemas.base import Document
 
 if TYPE_CHECKING:
     from jobflow.core.store import JobStore
+
+    from nepal_flows.records.blobs import Blobs
 
 DocT = TypeVar("DocT", bound=Document)
 
@@ -46,20 +48,38 @@ class Records:
         If a store cannot be reached.
     """
 
+    store: Any
+    _blob_store: Callable[[], Any]
+
     def __init__(self, job_store: "JobStore") -> None:
         whole: Any = job_store
         self._use(whole.additional_stores)
 
     @classmethod
-    def of_stores(cls, stores: Mapping[str, Any]) -> "Records":
-        """Return the records in two maggma stores named ``records`` and ``blobs``.
+    def of_table(cls, table: Any, blob_store: Callable[[], Any]) -> "Records":
+        """Return the records in a table of an embedded store.
 
-        The parameters of the class, for those who need no JobStore: importing jobflow takes longer
-        than most questions to the store.
+        For those who need no JobStore: importing jobflow and maggma takes longer than most
+        questions to the store.
+
+        Parameters
+        ----------
+        table
+            An `EmbeddedTable`.
+        blob_store
+            Makes the store of the bytes when they are asked for.
         """
         records = cls.__new__(cls)
-        records._use(stores)
+        records.store = table
+        records._blob_store = blob_store
         return records
+
+    @cached_property
+    def blobs(self) -> "Blobs":
+        """The bytes that documents refer to."""
+        from nepal_flows.records.blobs import Blobs  # noqa: PLC0415 - imports maggma
+
+        return Blobs(self._blob_store())
 
     def _use(self, stores: Mapping[str, Any]) -> None:
         try:
@@ -73,7 +93,8 @@ class Records:
             ) from error
         with translated_errors(self.store):
             self.store.connect()
-        self.blobs = Blobs(blobs)
+        self._blob_store = partial(_same, blobs)
+        _ = self.blobs  # so that a store that cannot be reached shows now
 
     @classmethod
     def current(cls) -> "Records":
@@ -103,7 +124,8 @@ class Records:
     def find(self, document_class: type[DocT], key: str) -> DocT | None:
         """Return the document of a class with a key, None if there is none."""
         with translated_errors(self.store):
-            record = self.store.query_one({"_id": _record_id(document_class.kind, key)})
+            name = _record_id(document_class.kind, key)
+            record = self._collection.find_one({"_id": name})
         return None if record is None else _document(document_class, record)
 
     def load(self, document_class: type[DocT], key: str) -> DocT:
@@ -127,7 +149,7 @@ class Records:
         record = _record(document)
         with translated_errors(self.store):
             try:
-                self.store._collection.insert_one(record)
+                self._collection.insert_one(record)
             except DuplicateKeyError:
                 return self.load(type(document), document.key)
         return document
@@ -146,12 +168,12 @@ class Records:
             )
         record = _record(document)
         with translated_errors(self.store):
-            self.store._collection.replace_one({"_id": record["_id"]}, record, upsert=True)
+            self._collection.replace_one({"_id": record["_id"]}, record, upsert=True)
 
     def remove(self, document_class: type[Document], key: str) -> None:
         """Remove a document, so that the step that makes it runs again."""
         with translated_errors(self.store):
-            self.store.remove_docs({"_id": _record_id(document_class.kind, key)})
+            self._collection.delete_many({"_id": _record_id(document_class.kind, key)})
 
     def query(
         self,
@@ -176,12 +198,10 @@ class Records:
     ) -> Iterator[dict[str, Any]]:
         """Yield documents as plain dictionaries, with only the properties asked for."""
         with translated_errors(self.store):
-            for record in self.store.query(
+            for record in self._collection.find(
                 {"kind": document_class.kind, **(criteria or {})},
-                properties=None
-                if properties is None
-                else {"_id": 0} | dict.fromkeys(properties, 1),
-                sort=None if sort is None else dict(sort),
+                None if properties is None else {"_id": 0} | dict.fromkeys(properties, 1),
+                sort=None if sort is None else list(sort.items()),
                 limit=limit,
             ):
                 yield _plain(record)
@@ -191,7 +211,8 @@ class Records:
     ) -> int:
         """Return the number of documents of a class that match."""
         with translated_errors(self.store):
-            return int(self.store.count({"kind": document_class.kind, **(criteria or {})}))
+            criteria = {"kind": document_class.kind, **(criteria or {})}
+            return int(self._collection.count_documents(criteria))
 
     def claim(
         self, kind: str, key: str, *, lease_s: float = 86400.0, owner: str | None = None
@@ -214,13 +235,13 @@ class Records:
         name = _record_id("claim", f"{kind}:{key}")
         claim: dict[str, Any] = {"_id": name, "kind": "claim", "key": f"{kind}:{key}"}
         claim |= {"owner": owner, "expires_at": time.time() + lease_s}
-        collection = self.store._collection
+        collection = self._collection
         with translated_errors(self.store):
             while True:
                 try:
                     collection.insert_one(dict(claim))
                 except DuplicateKeyError:
-                    held = self.store.query_one({"_id": name})
+                    held = collection.find_one({"_id": name})
                 else:
                     return True
                 if held is None:
@@ -236,7 +257,12 @@ class Records:
         """Give a claim back; the claim of another stays."""
         name = _record_id("claim", f"{kind}:{key}")
         with translated_errors(self.store):
-            self.store.remove_docs({"_id": name, "owner": owner or this_process()})
+            self._collection.delete_many({"_id": name, "owner": owner or this_process()})
+
+    @property
+    def _collection(self) -> Any:
+        """The collection of documents, as pymongo has it."""
+        return self.store._collection
 
     def ensure_indexes(self) -> None:
         """Index what is looked up; to be called once when a database is set up."""
@@ -244,6 +270,10 @@ class Records:
             for field in INDEXED_FIELDS:
                 self.store.ensure_index(field)
             self.blobs.store.ensure_index("blob_uuid")
+
+
+def _same(thing: Any) -> Any:
+    return thing
 
 
 def _is_lent(job_store: "JobStore") -> bool:

@@ -152,6 +152,10 @@ class SqliteCollection:
             else:
                 yield projected(document, projection)
 
+    def find_one(self, filter: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return the first document that matches, None if there is none."""
+        return next(self.find(filter, limit=1), None)
+
     def count_documents(self, filter: Mapping[str, Any] | None = None, **_: Any) -> int:
         """Return the number of documents that match."""
         query = sql_criteria(filter, self._columns)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nepal_flows.errors import SettingsError
-from nepal_flows.records.blob_directory import BlobDirectory
 from nepal_flows.records.records import (
     BLOBS_STORE,
     INDEXED_FIELDS,
@@ -12,10 +11,12 @@ from nepal_flows.records.records import (
     Records,
     has_jobflow_configuration,
 )
-from nepal_flows.records.sqlite_store import SqliteStore
+from nepal_flows.records.sqlite_collection import SqliteCollection
 
 if TYPE_CHECKING:
     from jobflow.core.store import JobStore
+
+    from nepal_flows.records.blob_directory import BlobDirectory
 
 STORE_FILE = "store.sqlite"
 BLOB_DIRECTORY = "blobs"
@@ -38,12 +39,15 @@ def embedded_job_store(directory: str | Path) -> "JobStore":
     """
     from jobflow.core.store import JobStore  # noqa: PLC0415 - half a second
 
+    from nepal_flows.records.sqlite_store import SqliteStore  # noqa: PLC0415
+
     file = _base(directory) / STORE_FILE
     job_store = JobStore(
         SqliteStore(file, "outputs", indexes=["uuid", "index"], key="uuid"),
         additional_stores={
             "data": SqliteStore(file, "data", indexes=["blob_uuid"], key="blob_uuid"),
-            **_embedded_stores(directory),
+            RECORDS_STORE: SqliteStore(file, RECORDS_STORE, indexes=INDEXED_FIELDS, key="_id"),
+            BLOBS_STORE: _blob_directory(directory),
         },
     )
     job_store.connect()
@@ -54,12 +58,23 @@ def _base(directory: str | Path) -> Path:
     return Path(directory).expanduser().absolute()
 
 
-def _embedded_stores(directory: str | Path) -> dict[str, Any]:
-    base = _base(directory)
-    return {
-        RECORDS_STORE: SqliteStore(base / STORE_FILE, "records", indexes=INDEXED_FIELDS, key="_id"),
-        BLOBS_STORE: BlobDirectory(base / BLOB_DIRECTORY),
-    }
+def _blob_directory(directory: str | Path) -> "BlobDirectory":
+    from nepal_flows.records.blob_directory import BlobDirectory  # noqa: PLC0415 - imports maggma
+
+    return BlobDirectory(_base(directory) / BLOB_DIRECTORY)
+
+
+class EmbeddedTable:
+    """The records of an embedded store without maggma around them: what `Records` needs of it."""
+
+    def __init__(self, directory: str | Path) -> None:
+        file = _base(directory) / STORE_FILE
+        self.name = f"sqlite://{file}/{RECORDS_STORE}"
+        self._collection = SqliteCollection(file, RECORDS_STORE, indexes=INDEXED_FIELDS)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._collection.close()
 
 
 def records_from_settings(directory: str | Path, *, kind: str = "auto") -> Records:
@@ -68,7 +83,7 @@ def records_from_settings(directory: str | Path, *, kind: str = "auto") -> Recor
     Parameters and errors are those of `job_store_from_settings`.
     """
     if kind == "embedded" or (kind == "auto" and not has_jobflow_configuration()):
-        return Records.of_stores(_embedded_stores(directory))
+        return Records.of_table(EmbeddedTable(directory), lambda: _blob_directory(directory))
     return Records(job_store_from_settings(directory, kind=kind))
 
 

@@ -1,7 +1,8 @@
 """One page that explains a campaign, and its few-line summary for the terminal."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nepal_flows.lazy import lazy_names
 
 if TYPE_CHECKING:
     from nepal_flows.report.data import GradeTrace, LossHistory, ParityPoints, ReportData
@@ -35,10 +36,4 @@ _HOMES = {
     "summary_lines": "summary",
     "write_report": "page",
 }
-"""Module of every name: each is imported when it is asked for, so that `nepal status` is quick."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

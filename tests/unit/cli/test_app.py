@@ -1,9 +1,9 @@
 """The frame of the command line: speed, help, errors, exit codes."""
 
 import errno
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -39,11 +39,13 @@ COMMAND = [sys.executable, "-c", "from nepal_flows.cli import main; main()"]
 
 
 def test_help_takes_less_than_half_a_second():
+    """Of processor time: how much else the machine does is not its fault."""
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([*COMMAND, "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime)
     assert min(times) < 0.5
 
 
@@ -58,7 +60,7 @@ def test_help_imports_nothing_heavy():
 
 
 def test_status_imports_neither_jobflow_nor_figures_nor_kernels(tmp_path):
-    heavy = "{'jobflow', 'matplotlib', 'numba', 'ase', 'pymatgen', 'scipy'}"
+    heavy = "{'jobflow', 'maggma', 'matplotlib', 'numba', 'ase', 'pymatgen', 'scipy'}"
     (tmp_path / "store").mkdir()
     code = (
         "import sys; from nepal_flows.cli.app import run_app; "
