@@ -118,8 +118,16 @@ class Site:
 
     def queue(self) -> CampaignQueue:
         """Return what is in the queue, of the only campaign here."""
-        (document,) = self.records.query(CampaignDoc)
-        return campaign_queue(self.launchpad, document.key)
+        (document,) = self.campaigns()
+        return self.queue_of(document.key)
+
+    def queue_of(self, campaign_id: str) -> CampaignQueue:
+        """Return what of a campaign is in the queue."""
+        return campaign_queue(self.launchpad, campaign_id)
+
+    def campaigns(self) -> list[CampaignDoc]:
+        """Return the campaigns on record."""
+        return list(self.records.query(CampaignDoc))
 
     def lpad(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of FireWorks as on the login node."""
@@ -198,8 +206,7 @@ class Site:
         while True:
             queue = self.queue()
             if not queue.jobs:
-                (document,) = self.records.query(CampaignDoc)
-                return document
+                return self.campaigns()[0]
             if queue.is_blocked or time.monotonic() - began > timeout_s:
                 raise AssertionError(f"The campaign does not go on: {queue}\n{self.logs()}")
             time.sleep(0.5)

@@ -102,6 +102,8 @@ def test_job_that_fails_holds_the_campaign_up_until_it_is_resumed(submitted):
     text = site.nepal("status", path).stdout
     assert f"failed      make seeds (Firework {failed.fw_id})" in text
     assert "is missing" in text
+    assert "nepal resume small" in text
+    assert "nepal run" not in text
     assert not site.submit(path).is_new
     assert resume(site, key).is_new
     assert states(site) == {"DEFUSED", "READY", "WAITING"}

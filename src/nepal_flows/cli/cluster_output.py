@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nepal_flows.cluster.queue import CampaignQueue
     from nepal_flows.cluster.submit import Submission
+    from nepal_flows.schemas import CampaignDoc
 
 _MOST_SHOWN = 5
 _ORDER = ("RUNNING", "RESERVED", "READY", "WAITING", "PAUSED", "FIZZLED")
@@ -81,6 +82,23 @@ def queue_lines(queue: "CampaignQueue") -> list[str]:
     return lines
 
 
+def next_lines(campaign: "CampaignDoc", queue: "CampaignQueue") -> list[str]:
+    """Return what to do next with a campaign in the queue, none where it goes on by itself."""
+    if queue.is_active:
+        return []
+    if queue.is_blocked:
+        step = f"`nepal doctor` says what to do; or begin anew: nepal resume {campaign.name}"
+    elif campaign.end_state == "converged":
+        step = f"nepal export {campaign.name}"
+    elif campaign.end_state in ("budget_exhausted", "stalled"):
+        step = "give it more: nepal extend FILE --labels N --iterations N"
+    elif campaign.settings.get("pause_before_label"):
+        step = f"look at the report, then: nepal resume {campaign.name} --approve"
+    else:
+        step = f"nepal resume {campaign.name}"
+    return [f"  next        {step}"]
+
+
 _VERBS = {"RUNNING": "on", "RESERVED": "queued for", "READY": "waiting for"}
 
-__all__ = ["queue_content", "queue_lines", "submission_content", "submission_lines"]
+__all__ = ["next_lines", "queue_content", "queue_lines", "submission_content", "submission_lines"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nepal_flows.cli.cluster_output import queue_content, queue_lines
+from nepal_flows.cli.cluster_output import next_lines, queue_content, queue_lines
 from nepal_flows.cli.locate import Located
 from nepal_flows.cli.state import CampaignRunState
 from nepal_flows.report.newest import newest_data
@@ -36,8 +36,11 @@ def write_campaign_report(located: Located, out: Path | None, *, running: bool |
 def status_lines(located: Located, state: CampaignRunState) -> list[str]:
     """Return the state of a campaign as text."""
     data = newest_data(located.records, located.campaign.key, is_running=state.is_running)
-    queued = [] if state.queue is None else queue_lines(state.queue)
-    return [*summary_lines(data), *queued]
+    lines = summary_lines(data)
+    if state.queue is None:
+        return lines
+    told = [line for line in lines if not line.startswith("  next ")]
+    return [*told, *queue_lines(state.queue), *next_lines(located.campaign, state.queue)]
 
 
 def status_content(located: Located, state: CampaignRunState) -> dict[str, Any]:
