@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from nepal_flows.io.structures import structure_from_atoms
-from nepal_flows.labelers import Cp2kLabeler, EspressoLabeler, KPointRule, label_structures
+from nepal_flows.io.structures import atoms_from_structure, structure_from_atoms
+from nepal_flows.labelers import (
+    Cp2kLabeler,
+    Electrons,
+    EspressoLabeler,
+    KPointRule,
+    label_structures,
+)
 from nepal_flows.labelers.consistency import check_consistency
 from nepal_flows.settings import Settings
 
@@ -89,6 +95,44 @@ def test_cp2k_gives_the_free_energy_of_a_smeared_metal(settings, pool):
         data_directory=str(settings.cp2k_data_directory),
     )
     assert_force_is_the_slope(labeler, atoms, pool)
+
+
+ASKED = {
+    "spin": Electrons({"Si": 0.5}),
+    "D3": Electrons(dispersion="D3"),
+    "D3-BJ": Electrons(dispersion="D3-BJ"),
+    "charge": Electrons(charge_e=1.0),
+}
+
+
+@needs_pw
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_pw_gives_gradients_with_spin_dispersion_and_charge(pw, rattled, pool, asked):
+    labeler = dataclasses.replace(pw, electrons=asked)
+    labeler = dataclasses.replace(labeler, kpoints=KPointRule("spacing", spacing=0.6))
+    assert_force_is_the_slope(labeler, atoms_from_structure(rattled), pool)
+    assert_virial_is_the_slope(labeler, rattled, pool)
+
+
+@needs_cp2k
+@pytest.mark.parametrize("asked", [ASKED["D3-BJ"], ASKED["charge"]], ids=["D3-BJ", "charge"])
+def test_cp2k_gives_gradients_with_dispersion_and_charge(cp2k, rattled, pool, asked):
+    rule = KPointRule("spacing", spacing=1.1)
+    labeler = dataclasses.replace(cp2k, electrons=asked, kpoints=rule)
+    assert_force_is_the_slope(labeler, atoms_from_structure(rattled), pool)
+    assert_virial_is_the_slope(labeler, rattled, pool)
+
+
+def assert_virial_is_the_slope(labeler, structure, pool):
+    step = 0.002
+    strained = [
+        type(structure)(structure.numbers, structure.positions * s, structure.cell * s)
+        for s in (1.0, 1.0 + step, 1.0 - step)
+    ]
+    outcomes = label_structures(labeler, strained, pool=pool)
+    middle, plus, minus = (outcome.label for outcome in outcomes)
+    slope = -(plus.energy - minus.energy) / (2.0 * step)
+    assert np.trace(middle.virial) == pytest.approx(slope, abs=0.02, rel=0.01)
 
 
 def assert_force_is_the_slope(labeler, atoms, pool):
