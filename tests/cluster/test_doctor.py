@@ -122,6 +122,33 @@ def test_jobs_without_a_workflow_are_removed(submitted):
     assert submitted.database.fireworks.count_documents({"fw_id": 900}) == 0
 
 
+def test_job_of_a_newer_package_is_refused_with_the_remedy(submitted):
+    from fireworks import FWorker
+
+    first = submitted.database.fireworks.find_one({"state": "READY"})["fw_id"]
+    newer = {"$set": {"spec._tasks.0.version": "99.1.0"}}
+    submitted.database.fireworks.update_one({"fw_id": first}, newer)
+    assert submitted.launchpad.checkout_fw(FWorker("cpu"), str(submitted.folder)) == (None, None)
+    (problem,) = problems(submitted)
+    assert "was made by nepal_flows 99.1.0" in problem.what
+    assert problem.fix is None
+    (failed,) = submitted.queue().fizzled
+    assert "Install one version everywhere" in failed.reason
+
+
+def test_job_that_was_interrupted_is_given_to_another(submitted):
+    from fireworks import FWAction
+
+    fw_id = taken(submitted)
+    launch = submitted.database.launches.find_one({"fw_id": fw_id})
+    trace = {"_exception": {"_stacktrace": "Traceback ...\nSystemExit: 1\n"}}
+    submitted.launchpad.complete_launch(launch["launch_id"], FWAction(stored_data=trace), "FIZZLED")
+    (problem,) = problems(submitted)
+    assert "was interrupted (SystemExit: 1)" in problem.what
+    fixed(problem)
+    assert state_of(submitted, fw_id) == "READY"
+
+
 def test_other_peoples_jobs_are_left_alone(submitted):
     taken(submitted)
     assert len(problems(submitted, lost_after_s=0.0)) == 1

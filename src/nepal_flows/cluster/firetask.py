@@ -23,6 +23,7 @@ from nepal_flows import __version__
 from nepal_flows.cluster.workflows import add_once
 from nepal_flows.engines.kernel_cache import use_kernel_cache
 from nepal_flows.engines.worker import ONE_THREAD
+from nepal_flows.errors import SettingsError
 from nepal_flows.records import Records
 from nepal_flows.records.owner import this_process
 from nepal_flows.settings import read_settings
@@ -36,14 +37,26 @@ class CampaignFiretask(JobFiretask):
     """Run a job of a campaign.
 
     ``job`` and ``store`` are jobflow's; ``deciding`` is the name of the jobs that say how a
-    campaign goes on, which may be in a new workflow.
+    campaign goes on, which may be in a new workflow; ``version`` is of the package that made it.
     """
 
     required_params = ("job", "store", "deciding")  # type: ignore[assignment]
 
     @classmethod
     def from_dict(cls, m_dict: dict[str, Any]) -> "CampaignFiretask":
-        """Return the task; compiled kernels have their folder before the job's code is imported."""
+        """Return the task; compiled kernels have their folder before the job's code is imported.
+
+        Raises
+        ------
+        SettingsError
+            If a newer package made the job: this one might misread it.
+        """
+        made_by = m_dict.get("version", __version__)
+        if _release(made_by) > _release(__version__):
+            raise SettingsError(
+                f"The job was made by nepal_flows {made_by}, this worker has {__version__}. "
+                "Install one version everywhere, then: lpad rerun_fws"
+            )
         prepare_worker()
         task: CampaignFiretask = super().from_dict(m_dict)
         return task
@@ -106,7 +119,13 @@ def prepare_worker() -> None:
 def _adopted(task: Any, deciding: str) -> Any:
     if type(task) is not JobFiretask:
         return task
-    return CampaignFiretask(job=task["job"], store=task["store"], deciding=deciding)
+    return CampaignFiretask(
+        job=task["job"], store=task["store"], deciding=deciding, version=__version__
+    )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def this_worker() -> dict[str, str | None]:

@@ -10,6 +10,12 @@ from fireworks import LaunchPad
 _WORKING = ("READY", "RESERVED", "RUNNING")
 _HELD_UP = ("FIZZLED", "PAUSED")
 
+UNREADABLE = "spec._exception_details._stacktrace"
+"""Where FireWorks writes why no worker could read a job."""
+
+LOST = "no error was recorded: the worker was lost"
+"""Reason of a job that ended without one."""
+
 OVER = ("COMPLETED", "DEFUSED", "ARCHIVED")
 """States of a job that is not to run any more."""
 
@@ -93,12 +99,11 @@ def campaign_queue(
     """
     workflows = campaign_workflows(launchpad, campaign_id)
     nodes = [node for workflow in workflows for node in workflow["nodes"]]
-    fields = {"fw_id": 1, "name": 1, "state": 1, "spec._fworker": 1, "launches": 1}
+    fields = {"fw_id": 1, "name": 1, "state": 1, "spec._fworker": 1, "launches": 1, UNREADABLE: 1}
     rows = list(
         launchpad.fireworks.find({"fw_id": {"$in": nodes}, "state": {"$nin": list(OVER)}}, fields)
     )
-    fizzled = {row["fw_id"]: _newest(row) for row in rows if row["state"] == "FIZZLED"}
-    reasons = failure_reasons(launchpad, [launch for launch in fizzled.values() if launch])
+    reasons = failure_reasons(launchpad, [row for row in rows if row["state"] == "FIZZLED"])
     jobs = tuple(
         QueuedJob(
             fw_id=row["fw_id"],
@@ -106,7 +111,7 @@ def campaign_queue(
             state=row["state"],
             worker=row["spec"].get("_fworker"),
             launch_id=_newest(row),
-            reason=reasons.get(_newest(row) or -1, ""),
+            reason=reasons.get(row["fw_id"], ""),
         )
         for row in sorted(rows, key=lambda row: row["fw_id"])
     )
@@ -126,18 +131,36 @@ def campaign_workflows(launchpad: LaunchPad, campaign_id: str) -> list[dict[str,
     return sorted(found, key=lambda workflow: min(workflow["nodes"]))
 
 
-def failure_reasons(launchpad: LaunchPad, launch_ids: Sequence[int]) -> dict[int, str]:
-    """Return the last line of the error of launches that failed, by launch."""
-    fields = {"launch_id": 1, "action.stored_data._exception._stacktrace": 1}
-    rows = launchpad.launches.find({"launch_id": {"$in": list(launch_ids)}}, fields)
-    return {row["launch_id"]: _last_line(row) for row in rows}
+def failure_reasons(launchpad: LaunchPad, fizzled: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Return the last line of the error of failed jobs, by Firework.
+
+    Parameters
+    ----------
+    launchpad
+        The database.
+    fizzled
+        Jobs with ``fw_id``, ``launches``, and what is kept of those that no worker could read.
+    """
+    trace = "action.stored_data._exception._stacktrace"
+    newest = {_newest(row): row["fw_id"] for row in fizzled if row.get("launches")}
+    launches = launchpad.launches.find(
+        {"launch_id": {"$in": list(newest)}}, {"launch_id": 1, trace: 1}
+    )
+    traces = {newest[launch["launch_id"]]: _at(launch, trace) for launch in launches}
+    traces |= {row["fw_id"]: _at(row, UNREADABLE) for row in fizzled if _at(row, UNREADABLE)}
+    return {row["fw_id"]: _last_line(traces.get(row["fw_id"])) for row in fizzled}
 
 
-def _last_line(launch: Mapping[str, Any]) -> str:
-    action = launch.get("action") or {}
-    trace = action.get("stored_data", {}).get("_exception", {}).get("_stacktrace", "")
-    lines = [line.strip() for line in trace.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "no error was recorded: the worker was lost"
+def _at(document: Mapping[str, Any], path: str) -> Any:
+    value: Any = document
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _last_line(trace: str | None) -> str:
+    lines = [line.strip() for line in (trace or "").splitlines() if line.strip()]
+    return lines[-1] if lines else LOST
 
 
 def _newest(firework: Mapping[str, Any]) -> int | None:
@@ -171,7 +194,9 @@ def _put_up_with(launchpad: LaunchPad, fizzled: Sequence[int]) -> Iterator[int]:
 
 
 __all__ = [
+    "LOST",
     "OVER",
+    "UNREADABLE",
     "CampaignQueue",
     "QueuedJob",
     "campaign_queue",

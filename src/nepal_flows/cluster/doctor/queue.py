@@ -11,11 +11,11 @@ from typing import Any
 from fireworks import LaunchPad, fw_config
 
 from nepal_flows.cluster.doctor.findings import Finding
-from nepal_flows.cluster.queue import OVER, failure_reasons
+from nepal_flows.cluster.queue import LOST, OVER, UNREADABLE, failure_reasons
 from nepal_flows.cluster.slurm import SlurmQueue
 from nepal_flows.records.owner import is_known_dead
 
-_INTERRUPTED = ("SystemExit", "KeyboardInterrupt", "no error was recorded")
+_INTERRUPTED = ("SystemExit", "KeyboardInterrupt", LOST)
 _TASK = "{{nepal_flows.cluster.firetask.CampaignFiretask}}"
 _MOST_NAMED = 10
 _PATIENCE_S = 3.0
@@ -55,7 +55,7 @@ def queue_findings(
 def _open_jobs(launchpad: LaunchPad) -> list[dict[str, Any]]:
     """Return the jobs of campaigns that are not over."""
     nodes = [node for workflow in _workflows(launchpad) for node in workflow["nodes"]]
-    fields = {"fw_id": 1, "name": 1, "state": 1, "launches": 1, "spec._fworker": 1}
+    fields = {"fw_id": 1, "name": 1, "state": 1, "launches": 1, "spec._fworker": 1, UNREADABLE: 1}
     criteria = {"fw_id": {"$in": nodes}, "state": {"$nin": list(OVER)}}
     return sorted(launchpad.fireworks.find(criteria, fields), key=itemgetter("fw_id"))
 
@@ -219,10 +219,9 @@ def _orphans(launchpad: LaunchPad) -> Iterator[Finding]:
 
 
 def _fizzled(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    newest = {job["fw_id"]: max(job["launches"], default=-1) for job in jobs}
-    reasons = failure_reasons(launchpad, list(newest.values()))
+    reasons = failure_reasons(launchpad, jobs)
     for job in jobs[:_MOST_NAMED]:
-        reason = reasons.get(newest[job["fw_id"]], "no error was recorded")
+        reason = reasons[job["fw_id"]]
         if reason.startswith(_INTERRUPTED):
             yield Finding(
                 "problem",
