@@ -106,10 +106,48 @@ class ModelSection(Section):
         return value
 
 
+class FineTune(Section):
+    """A foundation model to start from, as `nep` takes it."""
+
+    model: str = Field(description="Its nep.txt; path relative to the campaign file.")
+    restart: str = Field(description="Its nep.restart.")
+
+
+class NepSection(Section):
+    """Training with GPUMD's `nep`: read where `trainer` is `nep`."""
+
+    generations: PositiveInt = Field(
+        20_000, multiple_of=100, description="Generations of a cold fit in the loop."
+    )
+    warm_generations: PositiveInt = Field(
+        5000, multiple_of=100, description="Generations of a warm fit."
+    )
+    final_generations: PositiveInt = Field(
+        100_000, multiple_of=100, description="Generations of the long fit that is delivered."
+    )
+    population: int = Field(50, ge=10, le=200, description="Size of the population.")
+    batch: PositiveInt = Field(1000, description="Structures per generation.")
+    lambda_1: NonNegative | None = Field(
+        None, description="Weight of the 1-norm of the parameters; null for the default of `nep`."
+    )
+    lambda_2: NonNegative | None = Field(None, description="... of the 2-norm.")
+    fine_tune: FineTune | None = Field(
+        None, description="Foundation model from which cold fits start; null for none."
+    )
+    time_limit_s: Positive | None = Field(
+        None, description="Time after which a training is stopped, s; null for no limit."
+    )
+    checkpoint_interval_s: Positive = Field(
+        300.0, description="Time between two states that are kept to go on from, s."
+    )
+
+
 class TrainingSection(Section):
     """How models are fitted: short fits in the loop, one long fit at the end."""
 
-    trainer: Literal["native"] = Field("native", description="Who trains: `native` is the CPU.")
+    trainer: Literal["native", "nep"] = Field(
+        "native", description="Who trains: `native` is the CPU, `nep` GPUMD's on a GPU."
+    )
     adam_steps: int = Field(
         2000, gt=0, le=10_000_000, description="Adam steps of a cold fit in the loop."
     )
@@ -146,6 +184,7 @@ class TrainingSection(Section):
     weight_decay: NonNegative = Field(
         4e-2, description="Decoupled decay of the descriptors' coefficients, over the rate."
     )
+    nep: NepSection = Field(default_factory=NepSection, description="Settings of `nep`.")
 
 
 class ActiveSetSection(Section):
@@ -314,7 +353,9 @@ __all__ = [
     "BudgetSection",
     "Campaign",
     "ConvergenceSection",
+    "FineTune",
     "ModelSection",
+    "NepSection",
     "ResourcesSection",
     "SelectionSection",
     "StructureFile",

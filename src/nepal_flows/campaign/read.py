@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from nepal_flows.campaign.checks import campaign_problems
 from nepal_flows.campaign.file import Location, dotted, parsed_file
+from nepal_flows.campaign.foundation import foundation_problem
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.reference import sections_of
 from nepal_flows.core.elements import symbols_of
@@ -79,6 +80,9 @@ def load_campaign(path: str | Path) -> LoadedCampaign:
     if campaign is not None and not file_problems:
         campaign = with_elements(campaign, structures)
         problems += campaign_problems(campaign, structures)
+        problem = foundation_problem(campaign, path.parent)
+        if problem is not None:
+            problems.append((("training", "nep", "fine_tune"), problem))
     if problems or campaign is None:
         raise CampaignError(_report(path, problems, lines))
     return LoadedCampaign(path, campaign, tuple(structures))

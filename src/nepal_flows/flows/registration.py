@@ -10,7 +10,7 @@ from nepal_flows.errors import CampaignError
 from nepal_flows.io.frames import pack_frames
 from nepal_flows.jobs.labeler import label_settings_key
 from nepal_flows.records import Records, derived_key, structure_key
-from nepal_flows.schemas import CampaignDoc
+from nepal_flows.schemas import BlobRef, CampaignDoc
 
 _PACKAGES = ("nepal-flows", "jobflow", "atomate2", "ase", "pymatgen", "numpy", "scipy", "numba")
 
@@ -41,6 +41,7 @@ def register_campaign(records: Records, loaded: LoadedCampaign) -> CampaignDoc:
         fixed=fixed,
         structures=records.blobs.put(pack_frames(loaded.structures), "frames.npz"),
         structure_names=list(campaign.structure_names),
+        foundation=_foundation(records, loaded),
         versions=_versions(),
         machine={"system": platform.platform(), "python": platform.python_version()},
     )
@@ -66,6 +67,18 @@ def fixed_settings(loaded: LoadedCampaign) -> dict[str, Any]:
         "labels": label_settings_key(campaign, loaded.structures),
         "seeds": campaign.seeds.model_dump(mode="json"),
     }
+
+
+def _foundation(records: Records, loaded: LoadedCampaign) -> list[BlobRef]:
+    """Store the model that is fine-tuned: workers need not see the user's files."""
+    training = loaded.campaign.training
+    if training.trainer != "nep" or training.nep.fine_tune is None:
+        return []
+    folder, files = loaded.path.parent, training.nep.fine_tune
+    return [
+        records.blobs.put((folder / files.model).read_bytes(), "nep.txt"),
+        records.blobs.put((folder / files.restart).read_bytes(), "nep.restart"),
+    ]
 
 
 def _what_changed(campaign: Campaign, other: CampaignDoc, fixed: dict[str, Any]) -> str:

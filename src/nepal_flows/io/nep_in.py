@@ -5,7 +5,7 @@ the nearest one; keywords that only `nep` understands are kept and written back.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -176,8 +176,16 @@ def read_nep_in(source: str | Path) -> NepInput:
         raise NepInputError(f"`{path}`: {error}") from error
 
 
-def format_nep_in(nep_input: NepInput) -> str:
-    """Return the text of nep.in with every keyword written out."""
+def format_nep_in(nep_input: NepInput, *, omitted: Collection[str] = ()) -> str:
+    """Return the text of nep.in with every keyword written out.
+
+    Parameters
+    ----------
+    nep_input
+        What it says.
+    omitted
+        Keywords to leave out, because the program that reads it does not know them.
+    """
     n = nep_input
     regularisation = n.default_regularisation
     lines: list[tuple[str, Sequence[Any]]] = [
@@ -211,7 +219,9 @@ def format_nep_in(nep_input: NepInput) -> str:
     if n.fine_tune:
         lines.append(("fine_tune", n.fine_tune))
     text = "".join(
-        f"{name:15s} {' '.join(_formatted(value) for value in values)}\n" for name, values in lines
+        f"{name:15s} {' '.join(_formatted(value) for value in values)}\n"
+        for name, values in lines
+        if name not in omitted
     )
     return text + "".join(f"{name:15s} {value}\n" for name, value in n.others)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jobflow import job
 
 from nepal_flows.campaign import Campaign
+from nepal_flows.campaign.demands import demanded_sections
 from nepal_flows.core.calibration import GradeErrorTable, grade_error_table
 from nepal_flows.core.convergence import judge_campaign
 from nepal_flows.core.extrapolation import structure_grades
@@ -165,7 +166,7 @@ def demands_key(campaign: Campaign) -> str:
     certificate itself once the campaign file demands something else.
     """
     sections = ("training", "active_set", "exploration", "convergence", "confirmation")
-    return derived_key("demands", campaign.model_dump(mode="json", include=set(sections)))
+    return derived_key("demands", demanded_sections(campaign, sections))
 
 
 def rules_of(campaign: Campaign) -> ConvergenceRules:

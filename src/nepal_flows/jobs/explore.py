@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jobflow import job
 
+from nepal_flows.campaign.demands import demanded_sections
 from nepal_flows.campaign.exploration import Condition
 from nepal_flows.campaign.structures import gate_distances, starting_structure
 from nepal_flows.core.gate import PhysicsGate
@@ -138,8 +139,7 @@ class ExploreMaker(StageMaker):
         planned = []
         for condition, replica in self._replicas(state.phase):
             place = (state.campaign_id, state.iteration, state.phase, condition.name, replica)
-            unset = {"run_in"} if condition.run_in is None else set()
-            protocol = condition.model_dump(mode="json", exclude=unset)
+            protocol = condition.model_dump(mode="json", exclude=_unset(condition))
             planned.append(
                 PlannedRun(
                     condition=condition,
@@ -152,10 +152,8 @@ class ExploreMaker(StageMaker):
 
     def _asked(self, phase: Phase) -> dict[str, Any]:
         """Return what of the campaign file, beside the condition, a run of this phase obeys."""
-        elsewhere = {"conditions"}
-        if self.campaign.exploration.engine == "native":
-            elsewhere.add("gpumd")
-        exploration = self.campaign.exploration.model_dump(mode="json", exclude=elsewhere)
+        exploration = demanded_sections(self.campaign, {"exploration"})["exploration"]
+        del exploration["conditions"]
         asked = {**exploration, "n_audit": self.campaign.selection.audit_per_iteration}
         if phase == "confirmation":
             asked["confirmation"] = self.campaign.confirmation.model_dump(mode="json")
@@ -284,6 +282,10 @@ class ExploreMaker(StageMaker):
                 gpu_s=round(md.gpu_s, 3),
             ),
         )
+
+
+def _unset(condition: Condition) -> set[str]:
+    return {"run_in"} if condition.run_in is None else set()
 
 
 def _died(task: ExplorationTask, result: TaskResult) -> MdRun:

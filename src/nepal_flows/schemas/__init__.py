@@ -16,7 +16,7 @@ from nepal_flows.schemas.campaign import (
 )
 from nepal_flows.schemas.exploration import ExplorationDoc, Outcome, SelectedFrame, SelectionDoc
 from nepal_flows.schemas.label import Ancestry, Attempt, Correction, LabelDoc
-from nepal_flows.schemas.model import ActiveSetDoc, ElementCoverage, TrainingDoc
+from nepal_flows.schemas.model import ActiveSetDoc, CheckpointDoc, ElementCoverage, TrainingDoc
 
 __all__ = [
     "ActiveSetDoc",
@@ -30,6 +30,7 @@ __all__ = [
     "CampaignDoc",
     "CampaignState",
     "Certificate",
+    "CheckpointDoc",
     "ConditionVerdict",
     "Correction",
     "Cost",

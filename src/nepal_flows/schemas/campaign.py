@@ -158,6 +158,9 @@ class CampaignDoc(Document):
     fixed: dict[str, Any] = Field(default_factory=dict, description="What that is, by section.")
     structures: BlobRef = Field(description="Starting structures (frames.npz).")
     structure_names: list[str]
+    foundation: list[BlobRef] = Field(
+        default_factory=list, description="nep.txt and nep.restart that are fine-tuned, if any."
+    )
     end_state: EndState | None = None
     end_reasons: list[str] = Field(default_factory=list)
     final_model_key: str | None = Field(None, description="The delivered model.")

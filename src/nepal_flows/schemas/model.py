@@ -23,6 +23,8 @@ class TrainingDoc(Document):
     n_atoms: int
     elements: list[str]
     trainer: str = Field(description="native, nep ...")
+    program: str | None = Field(None, description="Program that trained, with its version.")
+    restart: BlobRef | None = Field(None, description="nep.restart, where `nep` trained.")
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int
     stage: str = Field("loop", description="loop (short fits) or final (the long fit).")
@@ -40,6 +42,17 @@ class TrainingDoc(Document):
     holdout_errors: Errors | None = None
     best_step: int | None = Field(None, description="Step whose parameters the model has.")
     cost: Cost = Field(default_factory=Cost)
+
+
+class CheckpointDoc(Document):
+    """Where a training with `nep` stood when it was last looked at; its key is the model's."""
+
+    kind: ClassVar[str] = "checkpoint"
+
+    model: BlobRef = Field(description="nep.txt.")
+    restart: BlobRef = Field(description="nep.restart.")
+    history: BlobRef = Field(description="loss.out.")
+    n_generations: int = Field(description="Generations done.")
 
 
 class ElementCoverage(Part):

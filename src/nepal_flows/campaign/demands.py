@@ -1,0 +1,32 @@
+"""What of a campaign file makes a difference to results, for keys.
+
+Settings of an engine that does not run, limits of time, and keys that are younger than stored
+documents and not set, are left out, so that keys stay what they were.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from nepal_flows.campaign.model import Campaign
+
+
+def demanded_sections(campaign: Campaign, sections: Collection[str]) -> dict[str, Any]:
+    """Return sections of a campaign as plain JSON values, without what changes no result."""
+    dumped = campaign.model_dump(mode="json", include=set(sections))
+    exploration = dumped.get("exploration")
+    if exploration is not None:
+        del exploration["gpumd"]
+        for condition in exploration["conditions"]:
+            if condition["run_in"] is None:
+                del condition["run_in"]
+    training = dumped.get("training")
+    if training is not None:
+        if campaign.training.trainer == "native":
+            del training["nep"]
+        else:
+            for name in ("time_limit_s", "checkpoint_interval_s"):
+                del training["nep"][name]
+    return dumped
+
+
+__all__ = ["demanded_sections"]
