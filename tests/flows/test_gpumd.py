@@ -4,13 +4,20 @@ import shlex
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nepal_flows.errors import EngineError
 from nepal_flows.flows import run_campaign
 from nepal_flows.io.frames import unpack_frames
-from nepal_flows.schemas import ExplorationDoc, IterationDoc, LabelDoc
+from nepal_flows.io.nep_outputs import LOSS_COLUMNS
+from nepal_flows.io.nep_txt import model_sha256
+from nepal_flows.schemas import (
+    CheckpointDoc,
+    ExplorationDoc,
+    IterationDoc,
+    LabelDoc,
+    TrainingDoc,
+)
 
 STANDINS = Path(__file__).parents[1] / "standins"
 BODY = "ensemble nvt_lan 500 500 50\nrun 60\nensemble nve\nrun 40\n"
@@ -29,6 +36,19 @@ EXPLORATION = {
 CHANGES = {"exploration": EXPLORATION, "budget": {"labels": 14, "iterations": 2}}
 
 
+NEP = {
+    "trainer": "nep",
+    "warm_start": "always",
+    "nep": {
+        "generations": 800,
+        "warm_generations": 400,
+        "final_generations": 1200,
+        "batch": 50,
+        "checkpoint_interval_s": 0.2,
+    },
+}
+
+
 @pytest.fixture
 def standins(monkeypatch):
     for program in ("gpumd", "nep"):
@@ -37,10 +57,21 @@ def standins(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
 
 
-def test_a_campaign_explores_with_gpumd_and_labels_what_it_found(
-    write_campaign, tmp_path, standins
-):
-    run = run_campaign(write_campaign(tmp_path, **CHANGES))
+@pytest.fixture
+def finished(write_campaign, tmp_path, standins, monkeypatch):
+    """Return a campaign with `gpumd` and `nep` whose first training was killed."""
+    counter = tmp_path / "faults"
+    counter.write_text("1")
+    monkeypatch.setenv("STANDIN_FAULT_COUNT", str(counter))
+    monkeypatch.setenv("STANDIN_NEP_FAULT", "killed")
+    path = write_campaign(tmp_path, training=NEP, **CHANGES)
+    with pytest.raises(EngineError, match="goes on from the last checkpoint"):
+        run_campaign(path)
+    return run_campaign(path)
+
+
+def test_a_campaign_on_gpumd_and_nep_survives_a_kill_and_ends_with_a_model(finished):
+    run = finished
     assert run.campaign.end_state == "budget_exhausted"
     runs = list(run.records.query(ExplorationDoc))
     assert {doc.engine for doc in runs} == {"gpumd"}
@@ -53,8 +84,24 @@ def test_a_campaign_explores_with_gpumd_and_labels_what_it_found(
     found = [doc for doc in runs if doc.candidates is not None]
     frames = unpack_frames(run.records.blobs.get(found[0].candidates.sha256))
     assert frames.scalars["gamma"].tolist() == [float(g.max()) for g in frames.arrays["gamma"]]
-    sources = [label.ancestry.source for label in run.records.query(LabelDoc)]
-    assert "exploration" in sources
+    assert "exploration" in [label.ancestry.source for label in run.records.query(LabelDoc)]
+
+    models = sorted(run.records.query(TrainingDoc), key=lambda doc: doc.created_at)
+    assert {doc.trainer for doc in models} == {"nep"}
+    assert {doc.program for doc in models} == {"nep 5.6"}
+    assert all(doc.cost.gpu_s > 0.0 for doc in models)
+    assert [doc.best_step for doc in models] == [800, 400, 1200]
+    assert [doc.parent_model_sha256 for doc in models[1:]] == [
+        doc.model_sha256 for doc in models[:-1]
+    ]
+    assert run.records.count(CheckpointDoc) == 0
+    for doc in models:
+        assert model_sha256(run.records.blobs.get(doc.model)) == doc.model_sha256
+        history = run.records.blobs.get(doc.history).decode().splitlines()
+        assert [int(line.split()[0]) for line in history] == list(
+            range(100, doc.best_step + 1, 100)
+        )
+        assert {len(line.split()) for line in history} == {len(LOSS_COLUMNS)}
 
 
 def test_a_round_of_failures_is_not_taken_for_clean(
@@ -77,12 +124,3 @@ def test_grades_that_differ_end_the_campaign_before_anything_is_explored(
     monkeypatch.setenv("STANDIN_GRADE_FACTOR", "2")
     with pytest.raises(EngineError, match="cannot be trusted"):
         run_campaign(write_campaign(tmp_path, **CHANGES))
-
-
-def test_runs_are_made_once_after_an_interruption(write_campaign, tmp_path, standins):
-    path = write_campaign(tmp_path, **(CHANGES | {"budget": {"labels": 14, "iterations": 1}}))
-    first = run_campaign(path)
-    keys = sorted(doc.key for doc in first.records.query(ExplorationDoc))
-    again = run_campaign(path)
-    assert sorted(doc.key for doc in again.records.query(ExplorationDoc)) == keys
-    assert np.isfinite([doc.gamma_max for doc in again.records.query(ExplorationDoc)]).all()

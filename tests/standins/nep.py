@@ -180,11 +180,7 @@ def main() -> None:
             reference_energies=zeros, seed=number,
         )  # fmt: skip
         model = result.model
-        errors = result.training_errors
-        loss = np.array([
-            errors.total_force_rmse, 0.0, 0.0, errors.total_energy_rmse, errors.total_force_rmse,
-            errors.total_virial_rmse or 0.0, 0.0, 0.0, 0.0,
-        ])  # fmt: skip
+        loss = result.history[-1, 1:].copy()
         if fault == "nan" and number == len(parts) // 2:
             loss[:] = np.nan
         if fault != "stale":

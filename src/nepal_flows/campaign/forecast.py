@@ -254,8 +254,10 @@ def build_forecast(
             (middle + audits) * one_label,
             f"{one_label:.3g} CPU s a label, within a factor of 3",
         ),
-        Stage("train", fits, f"{loops} fits in the loop, one long fit"),
-        Stage("explore", md + steps_total * grade_us * 1e-6, "molecular dynamics and grades"),
+        _on_gpu("train", campaign.training.trainer)
+        or Stage("train", fits, f"{loops} fits in the loop, one long fit"),
+        _on_gpu("explore", exploration.engine)
+        or Stage("explore", md + steps_total * grade_us * 1e-6, "molecular dynamics and grades"),
     )
     workers = campaign.resources.workers
     wall = sum(stage.cpu_s for stage in stages) / workers + _PROCESS_START_SECONDS * (loops + 1)
@@ -268,6 +270,11 @@ def build_forecast(
         stages=stages,
         wall_s=wall,
     )
+
+
+def _on_gpu(name: str, engine: str) -> Stage | None:
+    """Return a stage without CPU time where GPUMD does it: its time is not forecast."""
+    return None if engine == "native" else Stage(name, 0.0, f"`{engine}` on a GPU, not forecast")
 
 
 def _mean_label_seconds(

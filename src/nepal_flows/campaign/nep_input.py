@@ -1,5 +1,7 @@
 """The nep.in of a campaign."""
 
+from dataclasses import replace
+
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.errors import CampaignError
 from nepal_flows.io.nep_in import NepInput
@@ -8,7 +10,8 @@ from nepal_flows.io.nep_in import NepInput
 def nep_input_of(campaign: Campaign) -> NepInput:
     """Return the nep.in that describes a campaign's models, every keyword filled in.
 
-    The evolution strategy's keywords keep their defaults; the native trainer does not read them.
+    The evolution strategy's keywords are those of a cold fit in the loop where `nep` trains, else
+    their defaults.
 
     Raises
     ------
@@ -20,7 +23,7 @@ def nep_input_of(campaign: Campaign) -> NepInput:
         raise CampaignError(
             "`model.elements` is `auto`. Read the campaign with `read_campaign`, which fills it in."
         )
-    return NepInput(
+    nep_input = NepInput(
         type=tuple(model.elements),
         cutoff=model.cutoff_A,
         n_max=model.n_max,
@@ -31,6 +34,16 @@ def nep_input_of(campaign: Campaign) -> NepInput:
         lambda_e=training.lambda_e,
         lambda_f=training.lambda_f,
         lambda_v=training.lambda_v,
+    )
+    if training.trainer == "native":
+        return nep_input
+    return replace(
+        nep_input,
+        generation=training.nep.generations,
+        population=training.nep.population,
+        batch=training.nep.batch,
+        lambda_1=training.nep.lambda_1,
+        lambda_2=training.nep.lambda_2,
     )
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from nepal_flows.campaign import Campaign
 from nepal_flows.campaign.nep_input import nep_input_of
@@ -34,24 +33,18 @@ class NepSettings:
 
     Attributes
     ----------
-    generation, population, batch, lambda_1, lambda_2
-        As in nep.in.
+    generation
+        Generations; everything else is in the campaign's nep.in.
     foundation
         SHA-256 of the foundation model's nep.txt and nep.restart, or empty.
     """
 
     generation: int
-    population: int
-    batch: int
-    lambda_1: float | None
-    lambda_2: float | None
     foundation: tuple[str, ...] = ()
 
     def applied(self, nep_input: NepInput) -> NepInput:
         """Return the nep.in with these numbers."""
-        numbers: dict[str, Any] = dataclasses.asdict(self)
-        del numbers["foundation"]
-        return dataclasses.replace(nep_input, **numbers)
+        return dataclasses.replace(nep_input, generation=self.generation)
 
 
 def nep_settings(campaign: Campaign, document: CampaignDoc, *, stage: str) -> NepSettings:
@@ -72,10 +65,6 @@ def nep_settings(campaign: Campaign, document: CampaignDoc, *, stage: str) -> Ne
     }
     return NepSettings(
         generation=generations[stage],
-        population=section.population,
-        batch=section.batch,
-        lambda_1=section.lambda_1,
-        lambda_2=section.lambda_2,
         foundation=tuple(blob.sha256 for blob in document.foundation),
     )
 
