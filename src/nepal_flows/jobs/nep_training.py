@@ -1,6 +1,7 @@
 """A training of a campaign by GPUMD's `nep`, and the checkpoints that outlive the machine."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from nepal_flows.jobs.progress import report_progress
 from nepal_flows.records import Records
 from nepal_flows.schemas import CampaignDoc, CheckpointDoc, TrainingDoc
 from nepal_flows.settings import read_settings
+
+logger = logging.getLogger(__name__)
 
 NEP_TRAINER_VERSION = "1"
 """Rises when equal input no longer gives models of equal standing."""
@@ -107,16 +110,10 @@ def trained_with_nep(
     scratch = site.scratch_directory
 
     def keep(state: NepState) -> None:
-        records.replace(
-            CheckpointDoc(
-                key=key,
-                campaign_id=campaign_id,
-                model=records.blobs.put(state.model, "nep.txt"),
-                restart=records.blobs.put(state.restart, "nep.restart"),
-                history=records.blobs.put(state.history, "loss.out"),
-                n_generations=state.n_generations,
-            )
-        )
+        try:
+            _store_checkpoint(records, state, key, campaign_id)
+        except Exception as error:  # a store that is away for a minute must not end a long training
+            logger.warning("The state of the training cannot be kept at present: %s", error)
 
     run = run_nep_training(
         nep_input,
@@ -135,6 +132,19 @@ def trained_with_nep(
     )
     records.remove(CheckpointDoc, key)
     return run, references
+
+
+def _store_checkpoint(records: Records, state: NepState, key: str, campaign_id: str) -> None:
+    records.replace(
+        CheckpointDoc(
+            key=key,
+            campaign_id=campaign_id,
+            model=records.blobs.put(state.model, "nep.txt"),
+            restart=records.blobs.put(state.restart, "nep.restart"),
+            history=records.blobs.put(state.history, "loss.out"),
+            n_generations=state.n_generations,
+        )
+    )
 
 
 def _checkpoint(records: Records, key: str, n_asked: int) -> NepState | None:

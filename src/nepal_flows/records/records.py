@@ -29,7 +29,7 @@ INDEXED_FIELDS = ("kind", "key", "campaign_id", "iteration", "structure_key", "m
 """Fields of documents by which they are looked up."""
 
 _CONTAINERS = (dict, list)
-_MUTABLE_KINDS = frozenset({"campaign"})
+_MUTABLE_KINDS = frozenset({"campaign", "checkpoint"})
 
 
 class Records:
@@ -155,7 +155,7 @@ class Records:
         return document
 
     def replace(self, document: Document) -> None:
-        """Store a document over the one with its key: campaigns alone change.
+        """Store a document over the one with its key: campaigns and checkpoints alone change.
 
         Raises
         ------

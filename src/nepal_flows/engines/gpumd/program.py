@@ -1,10 +1,12 @@
 """Running `gpumd` or `nep` in a directory, and what its end means."""
 
+import ctypes
 import os
 import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,9 @@ from nepal_flows.errors import EngineError
 OUTPUT_FILE, ERROR_FILE = "program.out", "program.err"
 
 Ending: TypeAlias = Literal["done", "out_of_memory", "killed", "timed_out", "crashed"]
+
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
 
 _POLL_S = 0.05
 _GRACE_S = 10.0
@@ -118,6 +123,7 @@ def run_program(
                 stdout=out,
                 stderr=err,
                 env={**os.environ, **(environment or {})},
+                preexec_fn=_end_with_parent if _PRCTL is not None else None,  # noqa: PLW1509
             )
         except (OSError, IndexError) as error:
             raise EngineError(
@@ -129,6 +135,15 @@ def run_program(
     if end.ending == "killed":
         time.sleep(_AFTERMATH_S)
     return end
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this program when the thread that started it, and waits for it, is gone.
+
+    Else a job that is killed would leave a program behind that holds the GPU.
+    """
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(
