@@ -1,16 +1,22 @@
 """Whole campaigns that explore with `gpumd`, played by its stand-in."""
 
+import json
 import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from nepal_flows.core.elements import SYMBOLS
+from nepal_flows.core.nep.model import model_from_parameters
 from nepal_flows.errors import EngineError
 from nepal_flows.flows import run_campaign
 from nepal_flows.io.frames import unpack_frames
+from nepal_flows.io.nep_in import NepInput
 from nepal_flows.io.nep_outputs import LOSS_COLUMNS
-from nepal_flows.io.nep_txt import model_sha256
+from nepal_flows.io.nep_restart import format_restart
+from nepal_flows.io.nep_txt import model_sha256, write_nep_txt
 from nepal_flows.schemas import (
     CheckpointDoc,
     ExplorationDoc,
@@ -102,6 +108,40 @@ def test_a_campaign_on_gpumd_and_nep_survives_a_kill_and_ends_with_a_model(finis
             range(100, doc.best_step + 1, 100)
         )
         assert {len(line.split()) for line in history} == {len(LOSS_COLUMNS)}
+
+
+def test_a_foundation_model_reaches_the_trainer_through_the_store(
+    write_campaign, tmp_path, standins, monkeypatch
+):
+    log = tmp_path / "log"
+    monkeypatch.setenv("STANDIN_LOG", str(log))
+    files = {"model": "f.txt", "restart": "f.restart"}
+    nep = NEP["nep"] | {"fine_tune": files}
+    changes = {"training": NEP | {"nep": nep}, "budget": {"labels": 14, "iterations": 1}}
+    path = write_campaign(tmp_path, **changes)
+    write_foundation(tmp_path)
+    run = run_campaign(path)
+    assert run.campaign.end_state == "budget_exhausted"
+    cold, final = sorted(run.records.query(TrainingDoc), key=lambda doc: doc.created_at)
+    stored = [blob.sha256 for blob in run.campaign.foundation]
+    assert cold.settings["foundation"] == stored
+    assert run.records.blobs.get(stored[0]) == (tmp_path / "f.txt").read_bytes()
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    assert "fine_tune       foundation.txt foundation.restart" in calls[0]["nep_in"]
+    assert "fine_tune" not in calls[-1]["nep_in"]
+    assert "import_q_scaler 1" in calls[-1]["nep_in"]
+    assert final.parent_model_sha256 == cold.model_sha256
+
+
+def write_foundation(folder: Path) -> None:
+    """Write a model of 89 elements in the shape of the small campaign."""
+    shape = {"cutoff": (4.0, 3.5), "n_max": (2, 2), "basis_size": (4, 4), "l_max": (2, 0, 0)}
+    architecture = NepInput(type=SYMBOLS[1:90], neuron=4, **shape).architecture
+    parameters = 0.1 * np.random.default_rng(1).standard_normal(architecture.n_parameters)
+    scaler = np.full(architecture.n_descriptors, 0.5)
+    write_nep_txt(model_from_parameters(architecture, parameters, scaler), folder / "f.txt")
+    rows = np.column_stack([parameters, np.full(len(parameters), 0.1)])
+    (folder / "f.restart").write_text(format_restart(rows))
 
 
 def test_a_round_of_failures_is_not_taken_for_clean(

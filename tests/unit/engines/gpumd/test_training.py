@@ -201,6 +201,7 @@ def test_what_a_training_started_from_is_never_taken_for_its_result(train, train
     assert kept == []
 
 
+@pytest.mark.slow
 def test_a_time_limit_keeps_the_state(train, monkeypatch):
     monkeypatch.setenv("STANDIN_NEP_FAULT", "hang")
     kept: list[NepState] = []
