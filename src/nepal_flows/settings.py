@@ -105,7 +105,6 @@ class Settings(BaseSettings):
         default_factory=lambda: _existing("ESPRESSO_PSEUDO", _PSEUDO_DIRECTORIES, "*.[uU][pP][fF]"),
         description="Where the UPF files of pseudopotentials are.",
     )
-
     vasp_command: str | None = Field(
         None,
         description="How VASP is called; where not given, VASP_CMD of atomate2 "

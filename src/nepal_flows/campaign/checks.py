@@ -14,8 +14,8 @@ from nepal_flows.campaign.labels import (
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.section import LARGEST_CELL
 from nepal_flows.core.elements import symbols_of
-from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.structure import Structure
+from nepal_flows.core.symmetry import primitive_cell
 
 Location = tuple[str | int, ...]
 Problem = tuple[Location, str]

@@ -11,10 +11,11 @@ from ase.data import atomic_masses
 from nepal_flows.campaign.dft import PlaneWaves, suggested_plane_waves
 from nepal_flows.campaign.needs import labels_needed
 from nepal_flows.core.elements import atomic_number, symbols_of
-from nepal_flows.core.lattices import cell_thicknesses, primitive_cell, widest_gap
+from nepal_flows.core.lattices import cell_thicknesses, widest_gap
 from nepal_flows.core.neighbours import neighbour_list, pair_vectors
 from nepal_flows.core.nep.model import NepArchitecture
 from nepal_flows.core.structure import Structure
+from nepal_flows.core.symmetry import primitive_cell
 from nepal_flows.errors import CampaignError
 from nepal_flows.io.upf import UpfHeader
 

@@ -14,8 +14,9 @@ from nepal_flows.campaign.nep_input import nep_input_of
 from nepal_flows.campaign.sanity import PlanProblem, plan_problems
 from nepal_flows.campaign.structures import seed_structures, starting_structure
 from nepal_flows.core.elements import atomic_number, symbols_of
-from nepal_flows.core.lattices import cell_thicknesses, primitive_cell
+from nepal_flows.core.lattices import cell_thicknesses
 from nepal_flows.core.structure import Structure
+from nepal_flows.core.symmetry import primitive_cell
 from nepal_flows.io.nep_in import format_nep_in
 from nepal_flows.records.keys import derived_seed
 

@@ -16,9 +16,9 @@ from nepal_flows.campaign.labels import DftLabels, EspressoLabels, KPoints
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed
 from nepal_flows.core.elements import atomic_number
-from nepal_flows.core.lattices import cell_thicknesses, primitive_cell, widest_gap
+from nepal_flows.core.lattices import cell_thicknesses, widest_gap
 from nepal_flows.core.structure import Structure
-from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry
+from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry, primitive_cell
 from nepal_flows.io.upf import read_upf_header
 
 DUMP_BYTES_PER_ATOM = 50.0

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from nepal_flows.cli.exit_codes import ExitCode
-from nepal_flows.cli.options import JsonOption, QuietOption
+from nepal_flows.cli.options import ApproveOption, JsonOption, QuietOption, RetryFailedOption
 from nepal_flows.cli.output import note, print_json, print_lines
 from nepal_flows.errors import LabelError
 
@@ -139,12 +139,8 @@ def run(
         int | None,
         typer.Option("--validation-seed", min=0, help="Seed of the labeler's trajectories."),
     ] = None,
-    approve: Annotated[
-        bool, typer.Option("--approve", help="Label the selection that waits for approval.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Make quarantined and damaged labels again.")
-    ] = False,
+    approve: ApproveOption = False,
+    retry_failed: RetryFailedOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nepal_flows.cli.exit_codes import ExitCode
-from nepal_flows.cli.options import CampaignArgument, JsonOption
+from nepal_flows.cli.options import ApproveOption, CampaignArgument, JsonOption, RetryFailedOption
 from nepal_flows.cli.output import note, print_json, print_lines
 
 if TYPE_CHECKING:
@@ -86,12 +86,8 @@ def stop(campaign: CampaignArgument = None, *, as_json: JsonOption = False) -> N
 def resume(
     campaign: CampaignArgument = None,
     *,
-    approve: Annotated[
-        bool, typer.Option("--approve", help="Label the selection that waits for approval.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Make quarantined and damaged labels again.")
-    ] = False,
+    approve: ApproveOption = False,
+    retry_failed: RetryFailedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a campaign that was stopped, waits for approval, or is held up by failed jobs."""

@@ -5,8 +5,9 @@ import tempfile
 import numpy as np
 
 from nepal_flows.campaign.read import LoadedCampaign
-from nepal_flows.core.lattices import primitive_cell, supercell
+from nepal_flows.core.lattices import supercell
 from nepal_flows.core.seeds import deformed, random_deformation, rattled
+from nepal_flows.core.symmetry import primitive_cell
 from nepal_flows.engines.pool import shared_pool
 from nepal_flows.jobs.labeler import labeler_of
 from nepal_flows.labelers.consistency import Consistency, check_consistency

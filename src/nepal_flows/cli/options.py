@@ -18,6 +18,12 @@ CampaignArgument = Annotated[
         help="Campaign file, or the campaign's folder; by default the one found here.",
     ),
 ]
+ApproveOption = Annotated[
+    bool, typer.Option("--approve", help="Label the selection that waits for approval.")
+]
+RetryFailedOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Make quarantined and damaged labels again.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
@@ -38,9 +44,11 @@ def memory_limit_MB() -> int:
 
 
 __all__ = [
+    "ApproveOption",
     "CampaignArgument",
     "JsonOption",
     "QuietOption",
+    "RetryFailedOption",
     "ThreadsOption",
     "memory_limit_MB",
     "threads",

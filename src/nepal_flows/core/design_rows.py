@@ -186,9 +186,7 @@ def _shape_of(factors: Sequence[ProjectionFactors]) -> tuple[int, int]:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def expand_rows(
-    y: FloatArray, v: FloatArray, t: FloatArray, rows: AnyArray
-) -> None:  # pragma: no cover
+def expand_rows(y: FloatArray, v: FloatArray, t: FloatArray, rows: AnyArray) -> None:
     """Write the B-projections of (y, v, t), shape (m, N (D + 2)), into float64 or float32 rows."""
     n_descriptors = y.shape[1]
     for i in range(y.shape[0]):
@@ -203,7 +201,7 @@ def expand_rows(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def row_maxima(matrix: FloatArray, maxima: FloatArray) -> None:  # pragma: no cover
+def row_maxima(matrix: FloatArray, maxima: FloatArray) -> None:
     """Write the largest magnitude of every row of a row-major matrix, shape (n,)."""
     bits = matrix.view(np.int64)
     found = maxima.view(np.int64)

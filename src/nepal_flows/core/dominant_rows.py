@@ -14,7 +14,8 @@ import numpy as np
 
 from nepal_flows.core.design_rows import BLOCK_ROWS, DesignRows
 from nepal_flows.core.graded_rows import grades_after_swaps, row_grades, row_products
-from nepal_flows.core.maxvol import improve, lu_start
+from nepal_flows.core.maxvol import improve
+from nepal_flows.core.maxvol_start import lu_start
 from nepal_flows.core.span import Span
 from nepal_flows.typing import FloatArray, IntArray
 

@@ -199,7 +199,7 @@ def grades_kernel(
     t: FloatArray,
     inverses: FloatArray,
     grades: FloatArray,
-) -> None:  # pragma: no cover
+) -> None:
     """Write the grade of every atom; callable from compiled code and without the interpreter.
 
     Parameters

@@ -137,7 +137,7 @@ def grades_after_swaps(
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _float32_row_maxima(matrix: AnyArray, maxima: FloatArray) -> None:  # pragma: no cover
+def _float32_row_maxima(matrix: AnyArray, maxima: FloatArray) -> None:
     """Write the largest magnitude of every row of a row-major float32 matrix, shape (n,)."""
     for i in range(matrix.shape[0]):
         largest = np.float32(0.0)

@@ -266,8 +266,7 @@ def supercell(structure: Structure, matrix: IntArray) -> Structure:
     matrix = np.asarray(matrix, dtype=np.int64)
     if matrix.shape == (3,):
         matrix = np.diag(matrix)
-    n_cells = round(abs(np.linalg.det(matrix.astype(np.float64))))
-    if n_cells == 0:
+    if _adjugate(matrix)[1] == 0:
         raise StructureError(f"The supercell matrix {matrix.tolist()} is singular.")
     for axis in (k for k in range(3) if not structure.pbc[k]):
         unit = np.eye(3, dtype=np.int64)[axis]
@@ -276,28 +275,32 @@ def supercell(structure: Structure, matrix: IntArray) -> Structure:
                 f"The supercell matrix {matrix.tolist()} repeats direction {axis}, which is not "
                 "periodic. Use 1 there."
             )
-    shifts = _lattice_points(matrix, n_cells) @ structure.cell
+    shifts = _lattice_points(matrix) @ structure.cell
     cell = matrix @ structure.cell
     positions = (shifts[:, None, :] + structure.positions[None, :, :]).reshape(-1, 3)
     return Structure(
-        np.tile(structure.numbers, n_cells),
+        np.tile(structure.numbers, len(shifts)),
         wrapped_positions(positions, cell, structure.pbc),
         cell,
         structure.pbc,
     )
 
 
-def _lattice_points(matrix: IntArray, n_cells: int) -> IntArray:
+def _adjugate(matrix: IntArray) -> tuple[IntArray, int]:
+    """Return adj(M), with ``M @ adj(M) = det(M) 1``, and det(M): exact in integers."""
+    a, b, c = matrix
+    adjugate = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+    return adjugate, int(a @ adjugate[:, 0])
+
+
+def _lattice_points(matrix: IntArray) -> IntArray:
     """Return the points of the unit lattice inside the supercell, shape (n_cells, 3)."""
-    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) @ matrix
+    corners = np.array(list(product((0, 1), repeat=3))) @ matrix
     ranges = [np.arange(corners[:, k].min(), corners[:, k].max() + 1) for k in range(3)]
     points = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    determinant = round(np.linalg.det(matrix.astype(np.float64)))
-    adjugate = np.rint(np.linalg.inv(matrix.astype(np.float64)) * determinant).astype(np.int64)
+    adjugate, determinant = _adjugate(matrix)
     scaled = points @ adjugate * np.sign(determinant)
     inside = ((scaled >= 0) & (scaled < abs(determinant))).all(axis=1)
-    if inside.sum() != n_cells:  # pragma: no cover - integer arithmetic is exact
-        raise StructureError(f"The supercell matrix {matrix.tolist()} is too large.")
     return points[inside]
 
 
@@ -323,95 +326,12 @@ def widest_gap(structure: Structure) -> float:
     return float((gaps.max(axis=0) * cell_thicknesses(structure.cell)).max())
 
 
-def primitive_cell(structure: Structure, *, tolerance: float = 1e-3) -> Structure:
-    """Return the smallest cell that repeats to the given structure, reduced.
-
-    Only pure translations count; a structure that is perturbed by more than the tolerance, or is
-    not periodic in every direction, comes back as it is.
-
-    Parameters
-    ----------
-    structure
-        Any structure.
-    tolerance
-        Largest distance between an atom and a translated one, Å.
-    """
-    if not all(structure.pbc):
-        return structure
-    translations = _pure_translations(structure, tolerance)
-    n_cells = len(translations)
-    if n_cells == 1:
-        return structure
-    generators = np.rint(np.concatenate([np.eye(3), translations]) * n_cells).astype(np.int64)
-    basis = _row_basis(generators)
-    lattice = (basis / n_cells) @ structure.cell
-    cell = reduced_matrices(np.eye(3, dtype=np.int64)[None], lattice)[0] @ lattice
-    if np.linalg.det(cell) * np.linalg.det(structure.cell) < 0.0:
-        cell = -cell
-    positions = wrapped_positions(structure.positions, cell, structure.pbc)
-    kept = _first_of_each_site(structure.numbers, positions, cell, 3.0 * tolerance)
-    if len(kept) * n_cells != structure.n_atoms:
-        return structure
-    return Structure(structure.numbers[kept], positions[kept], cell, structure.pbc)
-
-
-def _pure_translations(structure: Structure, tolerance: float) -> FloatArray:
-    """Return the translations that map the structure onto itself, as fractions of the cell."""
-    scaled = np.linalg.solve(structure.cell.T, structure.positions.T).T
-    kinds, counts = np.unique(structure.numbers, return_counts=True)
-    rarest = np.flatnonzero(structure.numbers == kinds[counts.argmin()])
-    found = []
-    for shift in scaled[rarest] - scaled[rarest[0]]:
-        matched = True
-        for kind in kinds:
-            sites = scaled[structure.numbers == kind]
-            difference = (sites + shift)[:, None, :] - sites[None, :, :]
-            difference -= np.rint(difference)
-            distance = np.sqrt(_squared_lengths(difference @ structure.cell))
-            matched = matched and bool((distance.min(axis=1) < tolerance).all())
-        if matched:
-            found.append(shift - np.floor(shift + 1e-9))
-    return np.array(found)
-
-
-def _row_basis(generators: IntArray) -> IntArray:
-    """Return three integer rows that span what the generators span (Euclid's algorithm)."""
-    rows = [row.copy() for row in generators]
-    basis = []
-    for column in range(3):
-        while True:
-            live = [k for k, row in enumerate(rows) if row[column] != 0]
-            pivot = min(live, key=lambda k: abs(rows[k][column]))
-            if len(live) == 1:
-                break
-            for k in live:
-                if k != pivot:
-                    rows[k] = rows[k] - (rows[k][column] // rows[pivot][column]) * rows[pivot]
-        basis.append(rows.pop(pivot))
-    return np.array(basis)
-
-
-def _first_of_each_site(
-    numbers: IntArray, positions: FloatArray, cell: FloatArray, tolerance: float
-) -> IntArray:
-    scaled = np.linalg.solve(cell.T, positions.T).T
-    kept: list[int] = []
-    for atom in range(len(numbers)):
-        same = [k for k in kept if numbers[k] == numbers[atom]]
-        difference = scaled[same] - scaled[atom]
-        difference -= np.rint(difference)
-        if not (_squared_lengths(difference @ cell) < tolerance**2).any():
-            kept.append(atom)
-    return np.array(kept, dtype=np.int64)
-
-
 __all__ = [
     "LARGEST_INDEX",
     "cell_thicknesses",
     "compact_matrix",
     "cubic_matrix",
     "hermite_normal_forms",
-    "primitive_cell",
     "random_matrix",
     "reduced_matrices",
     "supercell",

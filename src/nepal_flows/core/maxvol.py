@@ -17,19 +17,14 @@ References
    Algorithms, Applications (World Scientific, 2010), pp. 247-256.
 """
 
-import ctypes
 from dataclasses import dataclass
 
 import numpy as np
-from numba.extending import get_cython_function_address
 from scipy.linalg import lapack
 
 from nepal_flows.core.design_rows import blocks, map_in_threads, row_maxima
-from nepal_flows.core.maxvol_kernels import (
-    subtract_from_rows,
-    swap_until_dominant,
-    transpose_tiles,
-)
+from nepal_flows.core.maxvol_kernels import subtract_from_rows, swap_until_dominant
+from nepal_flows.core.maxvol_start import lu_start
 from nepal_flows.errors import ActiveSetError
 from nepal_flows.typing import AnyArray, BoolArray, FloatArray, IntArray
 
@@ -41,11 +36,6 @@ _LARGEST_FLOAT32 = 1e30
 
 _UPDATED_AT_ONCE = 256
 """Rows that are brought up to date at a time: they and their update stay in the cache."""
-
-_dtrmm = ctypes.CFUNCTYPE(None, *[ctypes.c_char_p] * 4, *[ctypes.c_void_p] * 7)(
-    get_cython_function_address("scipy.linalg.cython_blas", "dtrmm")
-)
-"""Of BLAS; ``scipy.linalg.blas.dtrmm`` would keep other threads from running meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,64 +261,6 @@ def _check(matrix: FloatArray, tolerance: float) -> None:
         raise ActiveSetError(f"`tolerance` is {tolerance}; give a number of at least 1.")
 
 
-def lu_start(
-    matrix: FloatArray, *, overwrite: bool = False, n_threads: int = 1
-) -> tuple[FloatArray, IntArray, FloatArray]:
-    r"""Return C of all rows for the start that pivoted LU finds.
-
-    Parameters
-    ----------
-    matrix
-        Shape (n, r) with n >= r.
-    overwrite
-        Whether the memory of the matrix may become that of C.
-    n_threads
-        Threads over blocks of rows.
-
-    Returns
-    -------
-    tuple[FloatArray, IntArray, FloatArray]
-        :math:`C = L L_1^{-1}`, shape (n, r), C order, identity in its first r rows; which row of
-        the matrix each of its rows belongs to, shape (n,); magnitudes of the pivots, shape (r,).
-    """
-    n, r = matrix.shape
-    rows = np.ascontiguousarray(matrix)
-    columns = np.empty((n, r), order="F")
-
-    def turn(part: slice) -> None:
-        transpose_tiles(rows[part], 0, columns.T, part.start)
-
-    map_in_threads(turn, blocks(0, n), n_threads)
-    lu, swaps, _ = lapack.dgetrf(columns, overwrite_a=1)
-    order = np.arange(n)
-    for place, other in enumerate(swaps.tolist()):
-        order[place], order[other] = order[other], order[place]
-    pivots = np.abs(np.diagonal(lu)).copy()
-    inverse, _ = lapack.dtrtri(np.asfortranarray(lu[:r]), lower=1, unitdiag=1)
-    coefficients = rows if overwrite else np.empty((n, r))
-
-    def express(part: slice) -> None:
-        block = coefficients[part]
-        transpose_tiles(lu.T, part.start, block, 0)
-        _times_lower_triangle(block, inverse)
-
-    map_in_threads(express, blocks(r, n), n_threads)
-    coefficients[:r] = np.eye(r)
-    return coefficients, order, pivots
-
-
-def _times_lower_triangle(rows: FloatArray, triangle: FloatArray) -> None:
-    """Multiply rows, shape (m, r), C order, by a lower triangle with unit diagonal, in place.
-
-    Diagonal and upper part of the triangle, F order, are not read.
-    """
-    m, r, one = ctypes.c_int(len(rows)), ctypes.c_int(len(triangle)), ctypes.c_double(1.0)
-    _dtrmm(
-        b"L", b"L", b"T", b"U", ctypes.byref(r), ctypes.byref(m), ctypes.byref(one),
-        triangle.ctypes.data, ctypes.byref(r), rows.ctypes.data, ctypes.byref(r),
-    )  # fmt: skip
-
-
 def _top_rows(grades: FloatArray, n_top: int) -> IntArray:
     """Return the rows of the largest grades, without those whose grade is negative."""
     eligible = np.flatnonzero(grades >= 0.0)
@@ -436,4 +368,4 @@ def _refresh(matrix: FloatArray, coefficients: FloatArray, rows: IntArray, order
     coefficients[rows] = np.eye(len(rows))
 
 
-__all__ = ["Improvement", "MaxVol", "improve", "lu_start", "maxvol"]
+__all__ = ["Improvement", "MaxVol", "improve", "maxvol"]

@@ -45,7 +45,7 @@ def larger(_: Any, left: Any, right: Any) -> Any:
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def transpose_tiles(
     source: FloatArray, source_column: int, target: FloatArray, target_column: int
-) -> None:  # pragma: no cover
+) -> None:
     """Write the transpose of a part of a row-major matrix into a part of another, tile by tile.
 
     ``target[j, target_column + i]`` becomes ``source[i, source_column + j]`` for all rows i of the
@@ -60,9 +60,7 @@ def transpose_tiles(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def subtract_from_rows(
-    rows: FloatArray, subtracted: FloatArray, maxima: FloatArray
-) -> None:  # pragma: no cover
+def subtract_from_rows(rows: FloatArray, subtracted: FloatArray, maxima: FloatArray) -> None:
     """Subtract one row-major matrix from another in place, and write the largest magnitudes."""
     bits = rows.view(np.int64)
     found = maxima.view(np.int64)
@@ -84,7 +82,7 @@ def _swap(
     i: int,
     j: int,
     direction: AnyArray,
-) -> None:  # pragma: no cover
+) -> None:
     """Swap row i of the block into place j and bring all rows up to date.
 
     The row that leaves its place takes the slot of the one that came in. A holder -1 leaves for
@@ -118,7 +116,7 @@ def _swap(
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def _column_of(block: AnyArray, i: int) -> int:  # pragma: no cover
+def _column_of(block: AnyArray, i: int) -> int:
     """Return the column of the largest magnitude in row i."""
     found = 0
     for j in range(block.shape[1]):
@@ -128,7 +126,7 @@ def _column_of(block: AnyArray, i: int) -> int:  # pragma: no cover
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def _best_partner(block: AnyArray, i: int, j: int) -> tuple[int, float]:  # pragma: no cover
+def _best_partner(block: AnyArray, i: int, j: int) -> tuple[int, float]:
     """Return the row k of the largest minor of rows (i, k) with column j, and the minor.
 
     The minor of column j with itself vanishes to rounding and needs no exception.
@@ -158,7 +156,7 @@ def swap_until_dominant(
     tolerance: float,
     max_swaps: int,
     max_pairs: int,
-) -> int:  # pragma: no cover
+) -> int:
     """Swap the largest entry in until all are within the tolerance; return how many swaps.
 
     ``block`` (m, r), row-major and float32, holds the coefficients of the rows ``slots``. The end

@@ -39,19 +39,25 @@ def translation_table(home, n_bins, reach, pbc):  # type: ignore[no-untyped-def]
 
 
 @outer
-def lattice_planes(cell):  # type: ignore[no-untyped-def]
-    """Return the reciprocal vectors as columns (no 2 pi) and the distances between planes."""
-    reciprocal = np.empty((3, 3))
-    heights = np.empty(3)
+def cofactors(cell):  # type: ignore[no-untyped-def]
+    """Return the reciprocal vectors as columns, times the volume, and the signed volume."""
+    columns = np.empty((3, 3))
     volume = 0.0
     for a in range(3):
         b, c = (a + 1) % 3, (a + 2) % 3
         for k in range(3):
             m, n = (k + 1) % 3, (k + 2) % 3
-            reciprocal[k, a] = cell[b, m] * cell[c, n] - cell[b, n] * cell[c, m]
-        if a == 0:
-            for k in range(3):
-                volume += cell[0, k] * reciprocal[k, 0]
+            columns[k, a] = cell[b, m] * cell[c, n] - cell[b, n] * cell[c, m]
+    for k in range(3):
+        volume += cell[0, k] * columns[k, 0]
+    return columns, volume
+
+
+@outer
+def lattice_planes(cell):  # type: ignore[no-untyped-def]
+    """Return the reciprocal vectors as columns (no 2 pi) and the distances between planes."""
+    reciprocal, volume = cofactors(cell)
+    heights = np.empty(3)
     for a in range(3):
         square = 0.0
         for k in range(3):
@@ -147,6 +153,7 @@ def sorted_into_bins(fractional, n_bins, lowest):  # type: ignore[no-untyped-def
 
 __all__ = [
     "bins_of_cell",
+    "cofactors",
     "lattice_planes",
     "sorted_into_bins",
     "translation_table",

@@ -15,12 +15,12 @@ from nepal_flows.core.lattices import (
     LARGEST_INDEX,
     compact_matrix,
     cubic_matrix,
-    primitive_cell,
     random_matrix,
     supercell,
 )
 from nepal_flows.core.neighbours import neighbour_list, pair_vectors
 from nepal_flows.core.structure import Structure
+from nepal_flows.core.symmetry import primitive_cell
 from nepal_flows.errors import StructureError
 from nepal_flows.typing import FloatArray, IntArray
 

@@ -6,19 +6,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from nepal_flows.core.structure import Structure
+from nepal_flows.engines.outcome import Outcome
 from nepal_flows.typing import AnyArray, FloatArray, IntArray
 
 Ensemble: TypeAlias = Literal["nve", "nvt", "npt"]
-Outcome: TypeAlias = Literal[
-    "finished",
-    "stopped_by_grade",
-    "stopped_by_gate",
-    "not_finite",
-    "out_of_memory",
-    "killed",
-    "timed_out",
-    "crashed",
-]
 
 
 @dataclass(frozen=True)
@@ -168,10 +159,12 @@ class MdRun:
         }
 
 
-def empty_trace() -> MdTrace:
-    """Return the trace of a run without checks."""
+def run_without_steps(
+    structure: Structure, requested_steps: int, *, outcome: Outcome, reason: str | None
+) -> MdRun:
+    """Return the run of which nothing is known but why it did not get on."""
     nothing = np.zeros(0)
-    return MdTrace(
+    trace = MdTrace(
         step=np.zeros(0, dtype=np.int64),
         temperature_K=nothing,
         target_temperature_K=nothing,
@@ -181,6 +174,25 @@ def empty_trace() -> MdTrace:
         volume_A3=nothing,
         gamma=nothing,
     )
+    return MdRun(
+        outcome=outcome,
+        reason=reason,
+        requested_steps=requested_steps,
+        finished_steps=0,
+        candidates=(),
+        audit=(),
+        trace=trace,
+        n_exceeded_checks=0,
+        n_above_ceiling=0,
+        final=structure,
+    )
 
 
-__all__ = ["Ensemble", "MdFrame", "MdRun", "MdSegment", "MdTrace", "Outcome", "empty_trace"]
+__all__ = [
+    "Ensemble",
+    "MdFrame",
+    "MdRun",
+    "MdSegment",
+    "MdTrace",
+    "run_without_steps",
+]

@@ -28,7 +28,8 @@ from nepal_flows.core.md.dynamics import Checks, Dynamics, Stretch
 from nepal_flows.core.md.thinning import BestOfBlocks
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.structure import Structure
-from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace, Outcome
+from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace
+from nepal_flows.engines.outcome import Outcome
 from nepal_flows.errors import ActiveSetError, InputError, StructureError
 from nepal_flows.io.covalent import smallest_distances
 from nepal_flows.typing import FloatArray

@@ -15,7 +15,7 @@ from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.structure import Structure
 from nepal_flows.core.windows import count_windows
 from nepal_flows.engines.exploration import ExplorationTask, run_exploration
-from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, empty_trace
+from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, run_without_steps
 from nepal_flows.engines.pool import TaskResult, WorkerPool, shared_pool
 from nepal_flows.io.frames import pack_arrays, pack_frames
 from nepal_flows.io.run_in import body_steps
@@ -290,22 +290,12 @@ def _unset(condition: Condition) -> set[str]:
 
 def _died(task: ExplorationTask, result: TaskResult) -> MdRun:
     """Return what is known of a run whose process died: that it did not finish."""
-    return MdRun(
-        outcome="crashed",
-        reason=result.error,
-        requested_steps=(
-            sum(segment.n_steps for segment in task.protocol)
-            if task.body is None
-            else body_steps(task.body)
-        ),
-        finished_steps=0,
-        candidates=(),
-        audit=(),
-        trace=empty_trace(),
-        n_exceeded_checks=0,
-        n_above_ceiling=0,
-        final=task.structure,
+    n_steps = (
+        sum(segment.n_steps for segment in task.protocol)
+        if task.body is None
+        else body_steps(task.body)
     )
+    return run_without_steps(task.structure, n_steps, outcome="crashed", reason=result.error)
 
 
 def _packed(records: Records, frames: Sequence[MdFrame]) -> BlobRef | None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from nepal_flows.campaign import Campaign
-from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.structure import Structure
+from nepal_flows.core.symmetry import primitive_cell
 from nepal_flows.errors import LabelError
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.labelers import Labeler, build_labeler

@@ -11,11 +11,11 @@ from jobflow import job
 
 from nepal_flows.campaign.label_costs import LabelCosts, affordable
 from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.lattices import primitive_cell
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors
 from nepal_flows.core.selection import Decision, Selection, select_frames
 from nepal_flows.core.structure import Structure
+from nepal_flows.core.symmetry import primitive_cell
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.frames import pack_frames, unpack_frames
 from nepal_flows.io.nep_txt import read_nep_txt

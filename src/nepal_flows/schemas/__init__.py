@@ -1,5 +1,7 @@
 """The documents that are stored, one class a kind."""
 
+from nepal_flows.core.rounds import Phase
+from nepal_flows.engines.outcome import Outcome
 from nepal_flows.schemas.base import Batch, BlobRef, Cost, Document, Errors, Part, Role
 from nepal_flows.schemas.campaign import (
     ApprovalDoc,
@@ -11,10 +13,9 @@ from nepal_flows.schemas.campaign import (
     ConditionVerdict,
     EndState,
     IterationDoc,
-    Phase,
     ValidationDoc,
 )
-from nepal_flows.schemas.exploration import ExplorationDoc, Outcome, SelectedFrame, SelectionDoc
+from nepal_flows.schemas.exploration import ExplorationDoc, SelectedFrame, SelectionDoc
 from nepal_flows.schemas.label import Ancestry, Attempt, Correction, LabelDoc
 from nepal_flows.schemas.model import ActiveSetDoc, CheckpointDoc, ElementCoverage, TrainingDoc
 

@@ -4,11 +4,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from nepal_flows.core.rounds import Phase
 from nepal_flows.schemas.base import BlobRef, Cost, Document, Errors, Part, Travelling
 from nepal_flows.schemas.model import ElementCoverage
 
 EndState = Literal["converged", "budget_exhausted", "stalled", "failed", "stopped"]
-Phase = Literal["seed", "loop", "confirmation"]
 
 
 class CampaignState(Travelling, Part):

@@ -1,21 +1,11 @@
 """One exploration run, and what was selected from all of them."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
+from nepal_flows.engines.outcome import Outcome
 from nepal_flows.schemas.base import BlobRef, Cost, Document, Part, Role
-
-Outcome = Literal[
-    "finished",
-    "stopped_by_grade",
-    "stopped_by_gate",
-    "not_finite",
-    "out_of_memory",
-    "killed",
-    "timed_out",
-    "crashed",
-]
 
 
 class ExplorationDoc(Document):

@@ -1,4 +1,4 @@
-"""Hermite normal forms, reduction, supercells and primitive cells."""
+"""Hermite normal forms, reduction and supercells."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from nepal_flows.core.lattices import (
     compact_matrix,
     cubic_matrix,
     hermite_normal_forms,
-    primitive_cell,
     random_matrix,
     reduced_matrices,
     supercell,
@@ -108,35 +107,23 @@ def test_supercell_is_that_of_ase():
     assert np.allclose(distances(ours), distances(theirs), atol=1e-9)
 
 
+def test_supercells_of_long_skewed_matrices_hold_every_cell_once():
+    matrix = np.array([[40, 1, 0], [-7, 30, 11], [3, -2, 25]])
+    cells = supercell(Structure([29], [[0.4, 0.2, 0.1]], FCC), matrix)
+    assert cells.n_atoms == round(np.linalg.det(matrix))
+    multiples = (cells.positions - [0.4, 0.2, 0.1]) @ np.linalg.inv(FCC)
+    assert np.allclose(multiples, np.rint(multiples), atol=1e-9)
+    inside = cells.positions @ np.linalg.inv(cells.cell)
+    assert inside.min() > -1e-8
+    assert inside.max() < 1.0
+    assert len(np.unique(np.rint(multiples), axis=0)) == cells.n_atoms
+
+
 def test_supercell_keeps_what_is_not_periodic():
     slab = Structure([29], [[0.0, 0, 5]], np.diag([2.5, 2.5, 20.0]), (True, True, False))
     assert supercell(slab, [2, 3, 1]).n_atoms == 6
     with pytest.raises(StructureError, match="not periodic"):
         supercell(slab, [1, 1, 2])
-
-
-@pytest.mark.parametrize(
-    ("atoms", "n_atoms"),
-    [
-        (bulk("Cu", cubic=True), 1),
-        (bulk("Si", cubic=True) * (2, 1, 1), 2),
-        (bulk("NaCl", "rocksalt", a=5.6, cubic=True), 2),
-        (bulk("Ti") * (3, 1, 2), 2),
-    ],
-)
-def test_primitive_cell_is_the_smallest(atoms, n_atoms):
-    structure = from_atoms(atoms)
-    primitive = primitive_cell(structure)
-    assert primitive.n_atoms == n_atoms
-    repeated = supercell(primitive, compact_matrix(primitive.cell, structure.n_atoms // n_atoms))
-    assert repeated.volume == pytest.approx(structure.volume)
-    assert np.allclose(distances(repeated), distances(structure), atol=1e-6)
-
-
-def test_perturbed_structure_is_its_own_primitive_cell():
-    atoms = bulk("Cu", cubic=True)
-    atoms.rattle(0.1, seed=1)
-    assert primitive_cell(from_atoms(atoms)).n_atoms == 4
 
 
 def test_widest_gap_is_the_vacuum_of_a_slab_and_the_layer_distance_of_a_crystal():

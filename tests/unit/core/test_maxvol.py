@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nepal_flows.core.maxvol import improve, lu_start, maxvol
+from nepal_flows.core.maxvol import improve, maxvol
 from nepal_flows.errors import ActiveSetError
 
 
@@ -118,17 +118,6 @@ def test_giving_up_early_is_said() -> None:
 def test_impossible_input_is_refused(matrix: np.ndarray, tolerance: float, words: str) -> None:
     with pytest.raises(ActiveSetError, match=words):
         maxvol(matrix, tolerance=tolerance)
-
-
-def test_start_expresses_all_rows_in_the_first_ones() -> None:
-    matrix = decaying_matrix(80, 10)
-    coefficients, order, pivots = lu_start(matrix)
-    expected = matrix[order] @ np.linalg.inv(matrix[order[:10]])
-    np.testing.assert_allclose(coefficients, expected, atol=1e-9)
-    assert np.log(pivots).sum() == pytest.approx(np.linalg.slogdet(matrix[order[:10]])[1])
-    in_place = matrix.copy()
-    assert np.shares_memory(lu_start(in_place, overwrite=True)[0], in_place)
-    np.testing.assert_array_equal(in_place, coefficients)
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

@@ -1,14 +1,16 @@
-"""Rotations of crystals, and the k-point grids that have them."""
+"""Rotations and translations of crystals, and the k-point grids that keep them."""
 
 import itertools
 
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.neighborlist import neighbor_list
 
+from nepal_flows.core.lattices import compact_matrix, supercell
 from nepal_flows.core.structure import Structure
-from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry
-from nepal_flows.io.structures import structure_from_atoms
+from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry, primitive_cell
+from nepal_flows.io.structures import atoms_from_structure, structure_from_atoms
 
 CRYSTALS = {
     "fcc": bulk("Cu"),
@@ -59,3 +61,31 @@ def test_grid_keeps_the_symmetry_where_every_point_meets_another(name, grid, off
         rotated = points @ reciprocal @ cartesian.T
         kept = kept and names(rotated @ cell.T) == names(points)
     assert grid_keeps_symmetry(grid, offset, rotations) == kept
+
+
+@pytest.mark.parametrize(
+    ("atoms", "n_atoms"),
+    [
+        (bulk("Cu", cubic=True), 1),
+        (bulk("Si", cubic=True) * (2, 1, 1), 2),
+        (bulk("NaCl", "rocksalt", a=5.6, cubic=True), 2),
+        (bulk("Ti") * (3, 1, 2), 2),
+    ],
+)
+def test_primitive_cell_is_the_smallest(atoms, n_atoms):
+    structure = structure_from_atoms(atoms)
+    primitive = primitive_cell(structure)
+    assert primitive.n_atoms == n_atoms
+    repeated = supercell(primitive, compact_matrix(primitive.cell, structure.n_atoms // n_atoms))
+    assert repeated.volume == pytest.approx(structure.volume)
+    found, expected = (
+        np.sort(neighbor_list("d", atoms_from_structure(cells), 6.0))
+        for cells in (repeated, structure)
+    )
+    assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_perturbed_structure_is_its_own_primitive_cell():
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    assert primitive_cell(structure_from_atoms(atoms)).n_atoms == 4

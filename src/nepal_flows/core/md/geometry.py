@@ -3,7 +3,8 @@
 import math
 
 import numba
-import numpy as np
+
+from nepal_flows.core.neighbour_bins import cofactors
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -19,22 +20,13 @@ def volume_of(cell):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def wrap_atoms(positions, cell, pbc):  # type: ignore[no-untyped-def]
     """Move every atom into the cell along the periodic directions."""
-    inverse = np.empty((3, 3))
-    determinant = 0.0
-    for a in range(3):
-        b, c = (a + 1) % 3, (a + 2) % 3
-        for k in range(3):
-            m, n = (k + 1) % 3, (k + 2) % 3
-            inverse[k, a] = cell[b, m] * cell[c, n] - cell[b, n] * cell[c, m]
-        if a == 0:
-            for k in range(3):
-                determinant += cell[0, k] * inverse[k, 0]
+    columns, volume = cofactors(cell)
     for i in range(positions.shape[0]):
         x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
         for a in range(3):
             if not pbc[a]:
                 continue
-            fraction = (x * inverse[0, a] + y * inverse[1, a] + z * inverse[2, a]) / determinant
+            fraction = (x * columns[0, a] + y * columns[1, a] + z * columns[2, a]) / volume
             whole = math.floor(fraction)
             for c in range(3):
                 positions[i, c] -= whole * cell[a, c]

@@ -15,7 +15,8 @@ from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.md.thinning import BestOfBlocks
 from nepal_flows.core.structure import Structure
-from nepal_flows.engines.md_run import MdFrame, MdTrace, Outcome
+from nepal_flows.engines.md_run import MdFrame, MdTrace
+from nepal_flows.engines.outcome import Outcome
 from nepal_flows.errors import InputError
 from nepal_flows.io.gpumd_outputs import (
     DUMP_FILE,

@@ -29,7 +29,8 @@ from nepal_flows.engines.gpumd.devices import VARIABLE
 from nepal_flows.engines.gpumd.frames import Choice, GradedFrames, read_graded_frames
 from nepal_flows.engines.gpumd.program import ProgramEnd, run_program
 from nepal_flows.engines.gpumd.protocol import Couplings, protocol_run_in
-from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, Outcome, empty_trace
+from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, run_without_steps
+from nepal_flows.engines.outcome import Outcome
 from nepal_flows.errors import ActiveSetError, EngineError, ModelError, StructureError
 from nepal_flows.io.asi import require_elements, write_asi
 from nepal_flows.io.extxyz import write_extxyz
@@ -149,7 +150,9 @@ def run_gpumd_md(
         run_in = run_in_of(body, grading=grading, seed=seed, time_step_fs=time_step_fs)
     reason = gate.violation(structure)
     if reason is not None:
-        return _unstarted(structure, run_in, f"at the start: {reason}")
+        return run_without_steps(
+            structure, run_in.n_steps, outcome="stopped_by_gate", reason=f"at the start: {reason}"
+        )
 
     def regrade(frame: Structure) -> FloatArray:
         return structure_grades(active_set, projection_factors(model, frame))
@@ -337,21 +340,6 @@ def _compare_grades(frames: Sequence[MdFrame], regrade: Callable[[Structure], Fl
                 f"model here {gamma:.4g}. Its version grades otherwise, or the GPU is faulty; "
                 "nothing of this run is used."
             )
-
-
-def _unstarted(structure: Structure, run_in: RunIn, reason: str) -> MdRun:
-    return MdRun(
-        outcome="stopped_by_gate",
-        reason=reason,
-        requested_steps=run_in.n_steps,
-        finished_steps=0,
-        candidates=(),
-        audit=(),
-        trace=empty_trace(),
-        n_exceeded_checks=0,
-        n_above_ceiling=0,
-        final=structure,
-    )
 
 
 __all__ = [
