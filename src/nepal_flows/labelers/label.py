@@ -3,9 +3,7 @@
 import logging
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from nepal_flows.labelers.protocol import (
     Rung,
     UnconvergedLabelError,
 )
+from nepal_flows.labelers.run_directory import attempt_directory, base_directory, unusable
 from nepal_flows.schemas import Attempt, Correction, Cost
 
 logger = logging.getLogger(__name__)
@@ -144,7 +143,7 @@ def label_structures(
     pending = [_Pending(index, structure) for index, structure in enumerate(structures)]
     outcomes: dict[int, LabelOutcome] = {}
     rungs = list(labeler.ladder())[: retries + 1]
-    with _run_directory(scratch) as base:
+    with base_directory(scratch) as base:
         for number, rung in enumerate(rungs):
             tasks = [(labeler, item.structure, rung, gate, base) for item in pending]
             failed: list[_Pending] = []
@@ -165,17 +164,6 @@ def label_structures(
     return [outcomes[index] for index in sorted(outcomes)]
 
 
-@contextmanager
-def _run_directory(scratch: str | Path | None) -> Iterator[str]:
-    """Make the directory to run in; one that was not asked for is removed at the end."""
-    if scratch is not None:
-        Path(scratch).mkdir(parents=True, exist_ok=True)
-        yield str(Path(scratch).absolute())
-        return
-    with tempfile.TemporaryDirectory(prefix="nepal-labels-") as directory:
-        yield directory
-
-
 def attempt_label(
     labeler: Labeler, structure: Structure, rung: Rung, gate: LabelGate, base: str
 ) -> _Answer:
@@ -189,12 +177,9 @@ def attempt_label(
         If the directory cannot be made.
     """
     try:
-        directory = Path(tempfile.mkdtemp(prefix=f"label-{labeler.name}-", dir=base))
-    except OSError as error:
-        raise StoreUnavailableError(_unusable(base, str(error))) from error
-    try:
-        raw = labeler.label(structure, directory, helpers=rung.changed)
-        label = gated_label(structure, raw, gate)
+        with attempt_directory(base, labeler.name) as directory:
+            raw = labeler.label(structure, directory, helpers=rung.changed)
+            label = gated_label(structure, raw, gate)
     except LabelError as error:
         corrections = error.corrections if isinstance(error, HarmfulCorrectionError) else ()
         return _Answer(
@@ -203,7 +188,6 @@ def attempt_label(
             may_retry=isinstance(error, UnconvergedLabelError),
             corrections=corrections,
         )
-    shutil.rmtree(directory, ignore_errors=True)  # a label is not lost to a slow file system
     return _Answer(label=label, raw=raw, corrections=raw.corrections)
 
 
@@ -214,18 +198,11 @@ def _require_disk(base: str, result: TaskResult, answer: _Answer) -> None:
     if answer.label is not None or result.outcome == "timeout":
         return
     if _is_full(base) or _SAYS_FULL.search(answer.error or ""):
-        raise StoreUnavailableError(_unusable(base, f"no space left on device ({answer.error})"))
+        raise StoreUnavailableError(unusable(base, f"no space left on device ({answer.error})"))
 
 
 def _is_full(base: str) -> bool:
     return shutil.disk_usage(base).free < _LEAST_FREE_BYTES
-
-
-def _unusable(base: str, problem: str) -> str:
-    return (
-        f"Labels cannot be made in {base}: {problem}. Free some space there, or make it writable, "
-        "then run the same command again: it continues."
-    )
 
 
 def _answer(result: TaskResult) -> _Answer:

@@ -20,6 +20,7 @@ from nepal_flows.labelers import (
     label_document,
     label_structures,
 )
+from nepal_flows.labelers.run_directory import attempt_directory
 from nepal_flows.records import BlobDirectory, Blobs, label_key, settings_key, structure_key
 from nepal_flows.schemas import Ancestry
 
@@ -201,6 +202,18 @@ def test_only_failed_tries_leave_their_files(moody, moody_pool, tmp_path):
     label_structures(moody, cells(1, 2), pool=moody_pool, scratch=tmp_path / "scratch")
     left = list((tmp_path / "scratch").iterdir())
     assert [Path(directory, "trace").read_text() for directory in left] == ["1.0"]
+
+
+def test_what_killed_tries_left_is_removed_by_the_next_run(moody, moody_pool, tmp_path):
+    scratch = tmp_path / "scratch"
+    label_structures(moody, cells(5), pool=moody_pool, time_limit_s=1.0, scratch=scratch)
+    (killed,) = scratch.iterdir()
+    inspected = scratch / "label-moody-failed"
+    inspected.mkdir()
+    with attempt_directory(scratch, "moody") as under_way:
+        label_structures(moody, cells(1), pool=moody_pool, scratch=scratch)
+        assert set(scratch.iterdir()) == {inspected, under_way}
+    assert not killed.exists()
 
 
 def test_document_holds_the_label_and_its_ancestry(tmp_path, pool, copper):
