@@ -7,6 +7,7 @@
     │   ├── CampaignError                 the campaign file
     │   ├── StructureError                a structure: missing, unreadable, unphysical
     │   ├── LabelledDataError             energies, forces, virials that are missing or inconsistent
+    │   ├── CarvingError                  a fragment that cannot be cut out of its parent
     │   ├── NepInputError                 nep.in
     │   └── SettingsError                 site settings, jobflow.yaml
     ├── ModelError (ValueError)           nep.txt: unreadable, unsupported, other elements
@@ -49,6 +50,10 @@ class StructureError(InputError):
 
 class LabelledDataError(InputError):
     """Labelled frames lack energies, forces or virials, or contradict themselves."""
+
+
+class CarvingError(InputError):
+    """A fragment cannot be cut out of its parent, or what it needs is missing."""
 
 
 class NepInputError(InputError):
@@ -114,6 +119,7 @@ __all__ = [
     "BlobError",
     "CampaignError",
     "CampaignLockedError",
+    "CarvingError",
     "EngineError",
     "FailureKind",
     "InputError",
