@@ -75,7 +75,7 @@ def grade_file(
     """
     model = read_nep_txt(model_path)
     sha256 = model_sha256(Path(model_path).read_bytes())
-    inverses, is_verified = _inverses(model, active_set_path, sha256)
+    inverses, is_verified = matching_inverses(model, active_set_path, sha256)
     structures = read_structures(structures_path)
     grades = by_frame(
         lambda structure: structure_grades(inverses, projection_factors(model, structure)),
@@ -102,8 +102,21 @@ def grade_file(
     return GradedFile(path, largest_grades, by_element, is_verified)
 
 
-def _inverses(model: NepModel, path: str | Path, sha256: str) -> tuple[FloatArray, bool]:
-    """Return M by type, and whether it was shown to be this model's."""
+def matching_inverses(model: NepModel, path: str | Path, sha256: str) -> tuple[FloatArray, bool]:
+    """Return M by type, and whether it was shown to be this model's.
+
+    Parameters
+    ----------
+    model, sha256
+        The potential, and the SHA-256 of its nep.txt.
+    path
+        The .asi file, or the compressed master beside it.
+
+    Raises
+    ------
+    ActiveSetError
+        If it cannot be used, or belongs to another model.
+    """
     path = Path(path)
     is_master = path.suffix == MASTER_SUFFIX
     master = path if is_master else path.with_suffix(MASTER_SUFFIX)
@@ -135,4 +148,4 @@ def _is_same(packed: ActiveSet, plain: dict[str, FloatArray]) -> bool:
     )
 
 
-__all__ = ["GradedFile", "grade_file"]
+__all__ = ["GradedFile", "grade_file", "matching_inverses"]

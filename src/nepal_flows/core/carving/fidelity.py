@@ -26,6 +26,8 @@ _SHELL = 1.35
 _SAME = 1e-6
 """Largest relative change of the centre's grade and descriptor that counts as none."""
 _MOVED = 0.01  # Å
+_NEAR = 0.85
+"""Atoms farther apart than this share of their usual distance are never too near."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,8 @@ class Acceptance:
     smallest_distance
         Share of the smallest distance in the parent (and at most in `PairDistances.smallest`)
         below which no two atoms may come.
+    training_distance
+        Smallest share of the usual distance in the training frames, if it is to count too.
     density
         Largest share of the box's atoms that may be missing.
     excess_share
@@ -118,6 +122,7 @@ class Acceptance:
     force_change: float = 0.1
     force_share: float = 0.2
     smallest_distance: float = 0.95
+    training_distance: float | None = None
     density: float = 0.1
     excess_share: float | None = None
 
@@ -208,7 +213,8 @@ def shortcomings(fidelity: Fidelity, acceptance: Acceptance) -> tuple[str, ...]:
     ):
         if not change <= limit:
             found.append(f"the force on the {name} changes by {change:.3g} eV/Å, over {limit:.3g}")
-    nearest = acceptance.smallest_distance * min(fidelity.parent_smallest_distance, 0.85)
+    known = (fidelity.parent_smallest_distance, acceptance.training_distance or 1.0, _NEAR)
+    nearest = acceptance.smallest_distance * min(known)
     if fidelity.smallest_distance < nearest:
         found.append(
             f"two atoms come within {fidelity.smallest_distance:.2f} of their usual distance, "
