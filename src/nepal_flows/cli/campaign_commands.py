@@ -1,7 +1,8 @@
 """Write, look through and run a campaign."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -145,12 +146,39 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Run a campaign on this machine, from wherever it stands."""
+    from nepal_flows.cli.stopping import Terminated, ended_by_sigterm
+
+    try:
+        with ended_by_sigterm():
+            _run_to_end(
+                campaign,
+                directory,
+                {
+                    "validation_seed": validation_seed,
+                    "approve": approve,
+                    "retry_failed": retry_failed,
+                },
+                as_json=as_json,
+                quiet=quiet,
+            )
+    except Terminated:
+        note("ended by SIGTERM; the same command again continues where it stopped")
+        raise typer.Exit(ExitCode.TERMINATED) from None
+
+
+def _run_to_end(
+    campaign: Path,
+    directory: Path | None,
+    choices: Mapping[str, Any],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     from nepal_flows.campaign.plan import build_plan
     from nepal_flows.campaign.read import load_campaign
     from nepal_flows.cli.logs import log_to_file
     from nepal_flows.cli.plan_output import labels_problem, problem_lines
     from nepal_flows.cli.progress import CampaignProgress
-    from nepal_flows.cli.stopping import Terminated, ended_by_sigterm
 
     loaded = load_campaign(campaign)
     planned = build_plan(loaded.campaign, loaded.structures)
@@ -164,23 +192,8 @@ def run(
     from nepal_flows.flows.local import run_campaign
 
     folder = directory or loaded.directory
-    try:
-        with (
-            ended_by_sigterm(),
-            log_to_file(folder / "run.log"),
-            CampaignProgress(quiet=quiet) as listener,
-        ):
-            result = run_campaign(
-                campaign,
-                directory=folder,
-                listener=listener,
-                validation_seed=validation_seed,
-                approve=approve,
-                retry_failed=retry_failed,
-            )
-    except Terminated:
-        note("ended by SIGTERM; the same command again continues where it stopped")
-        raise typer.Exit(ExitCode.TERMINATED) from None
+    with log_to_file(folder / "run.log"), CampaignProgress(quiet=quiet) as listener:
+        result = run_campaign(campaign, directory=folder, listener=listener, **choices)
     if as_json:
         print_json("run", finished_content(result))
     else:

@@ -12,14 +12,25 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end what runs inside as Ctrl-C does: in order, keeping what is finished."""
+    """Let SIGTERM end what runs inside as Ctrl-C does: in order, keeping what is finished.
+
+    Where it meets compiled code or one of its callbacks, what the handler raises may come out as an
+    error of theirs: after the signal every error is taken for the end that was asked for.
+    """
+    has_arrived = False
 
     def end(*_: object) -> NoReturn:
+        nonlocal has_arrived
+        has_arrived = True
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except Exception as error:
+        if has_arrived:
+            raise Terminated from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
