@@ -33,6 +33,9 @@ from nepal_flows.schemas import CampaignDoc
 from nepal_flows.settings import Settings
 
 BIN = Path(sys.executable).parent
+LOST_AFTER_S = 90.0
+"""Silence after which a run counts as lost here: a tenth of what configurations say."""
+
 NEPAL = (sys.executable, "-W", "ignore", "-m", "nepal_flows")
 
 
@@ -239,7 +242,11 @@ class Site:
             text = file.read_text()
             text = re.sub("password:.*", f"password: {place['password']}", text)
             text = re.sub("auth_?source:.*", _auth_source(file, options), text)
-            file.write_text(text.replace("QUEUE_UPDATE_INTERVAL: 5", "QUEUE_UPDATE_INTERVAL: 1"))
+            text = text.replace("QUEUE_UPDATE_INTERVAL: 5", "QUEUE_UPDATE_INTERVAL: 1")
+            text = text.replace("PING_TIME_SECS: 60 ", "PING_TIME_SECS: 10 ")
+            file.write_text(
+                text.replace("RUN_EXPIRATION_SECS: 900 ", f"RUN_EXPIRATION_SECS: {LOST_AFTER_S:g} ")
+            )
 
 
 def _auth_source(file: Path, options: Mapping[str, Any]) -> str:

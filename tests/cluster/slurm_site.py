@@ -15,10 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cluster_site import BIN, LOST_AFTER_S, Site
 from mongo_servers import free_port
+from nepal_flows.cluster.doctor import fixed, queue_findings
+from nepal_flows.cluster.slurm import slurm_queue
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 PARTITIONS = ("gpu", "dft", "cpu")
+SLURM_ANSWERS = (
+    *(f"{kind}_partition={kind}" for kind in PARTITIONS),
+    *(f"{kind}_walltime=0:30:00" for kind in PARTITIONS),
+    *(f"{kind}_cores=1" for kind in PARTITIONS),
+    f"activate=export PATH={BIN}:$PATH PYTHONPATH={os.environ.get('PYTHONPATH', '')}",
+)
+"""To `nepal init --cluster`, for workers in these partitions."""
 
 CONFIGURATION = """\
 ClusterName=nepal
@@ -96,6 +106,21 @@ class Slurm:
         """Return the names of jobs in the queue, by id."""
         lines = self.command("squeue", "--noheader", "--format=%A %j").splitlines()
         return dict(line.split(maxsplit=1) for line in lines)
+
+    def repair(self, site: Site) -> list[str]:
+        """Do what `nepal doctor --fix` does where it sees this SLURM; return what was wrong."""
+        before = dict(os.environ)
+        os.environ.update(self.environment)
+        try:
+            queue = slurm_queue()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        findings = queue_findings(site.launchpad, queue, lost_after_s=LOST_AFTER_S)
+        found = [finding for finding in findings if finding.level == "problem"]
+        for finding in found:
+            fixed(finding)
+        return [finding.what for finding in found]
 
     def logs(self) -> str:
         """Return the ends of the daemons' logs."""
@@ -181,6 +206,21 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
         yield slurm
     finally:
         slurm.stop()
+
+
+def slurm_job(site: Site, fw_id: int) -> str | None:
+    """Return the SLURM job that runs, or ran, a job; None before it said so."""
+    launch = site.database.launches.find_one(
+        {"fw_id": fw_id, "nepal_worker.slurm_job": {"$exists": True}}, sort=[("launch_id", -1)]
+    )
+    return None if launch is None else str(launch["nepal_worker"]["slurm_job"])
+
+
+def process_id(site: Site, fw_id: int) -> int:
+    """Return the process that runs a job."""
+    launch = site.database.launches.find_one({"fw_id": fw_id, "state": "RUNNING"})
+    assert launch is not None
+    return int(launch["nepal_worker"]["process"].split("/")[2])
 
 
 def _wait(is_ready, what: str, logs, timeout_s: float = 60.0) -> None:

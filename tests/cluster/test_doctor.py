@@ -68,6 +68,20 @@ def test_run_whose_job_slurm_has_not_any_more_is_lost_and_one_it_has_is_not(subm
     assert state_of(submitted, fw_id) == "READY"
 
 
+def test_run_that_died_before_it_said_who_it_was_is_known_by_its_reservation(submitted):
+    from fireworks import FWorker
+
+    firework, launch_id = submitted.launchpad.reserve_fw(FWorker("cpu"), str(submitted.folder))
+    submitted.launchpad.set_reservation_id(launch_id, "41")
+    submitted.launchpad.checkout_fw(FWorker("cpu"), str(submitted.folder), fw_id=firework.fw_id)
+    assert state_of(submitted, firework.fw_id) == "RUNNING"
+    assert problems(submitted, SlurmQueue("ours", frozenset({"41"}))) == []
+    (problem,) = problems(submitted, SlurmQueue("ours", frozenset()))
+    assert "SLURM has no job 41" in problem.what
+    fixed(problem)
+    assert state_of(submitted, firework.fw_id) == "READY"
+
+
 def test_silent_run_is_lost_after_its_time(submitted):
     taken(submitted)
     assert problems(submitted, lost_after_s=3600.0) == []

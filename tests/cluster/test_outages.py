@@ -13,8 +13,7 @@ import time
 import pytest
 from pymongo.errors import PyMongoError
 
-from cluster_site import Site, end_group
-from mongo_servers import NoServerError, running_server
+from cluster_site import end_group
 from nepal_flows.cluster.doctor import fixed, queue_findings
 from nepal_flows.errors import NepalError
 from nepal_flows.flows import run_campaign
@@ -33,22 +32,6 @@ def keys(records):
 def undisturbed(write_campaign, tmp_path_factory):
     run = run_campaign(write_campaign(tmp_path_factory.mktemp("undisturbed")))
     return keys(run.records), run.campaign
-
-
-@pytest.fixture
-def own_site(tmp_path):
-    """A site with a server of its own, which may be killed."""
-    try:
-        with running_server(tmp_path) as server:
-            if not server.command:
-                pytest.skip("the server is not ours to kill")
-            site = Site(tmp_path, server, "nepal_test")
-            yield site
-            if server.process is None:
-                server.start()
-            site.close()
-    except NoServerError as error:
-        pytest.skip(str(error))
 
 
 def brought_to_its_end(site, disturb, *, timeout_s=900.0):
@@ -81,7 +64,7 @@ def repair(site):
 def test_database_that_is_killed_and_started_again_loses_no_campaign(
     own_site, write_campaign, undisturbed
 ):
-    site = own_site
+    site = own_site()
     site.submit(write_campaign(site.folder / "campaign"))
 
     def disturb(n_steps, workers):
@@ -98,7 +81,7 @@ def test_database_that_is_killed_and_started_again_loses_no_campaign(
 
 
 def test_workers_that_are_killed_at_random_repeat_nothing(own_site, write_campaign, undisturbed):
-    site = own_site
+    site = own_site()
     site.submit(write_campaign(site.folder / "campaign"))
     chance = random.Random(7)
 

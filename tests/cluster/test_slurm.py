@@ -9,16 +9,14 @@ import time
 
 import pytest
 
-from cluster_site import BIN, end_group
+from cluster_site import end_group
 from nepal_flows.campaign.read import load_campaign
-from nepal_flows.cluster.doctor import fixed, queue_findings
-from nepal_flows.cluster.slurm import slurm_queue
 from nepal_flows.cluster.submit import add_remaining
 from nepal_flows.flows.registration import register_campaign
 from nepal_flows.jobs.routing import ANY_OTHER, LABEL_BUNDLE
 from nepal_flows.schemas import ExplorationDoc, IterationDoc, LabelDoc
 from nepal_flows.settings import Settings
-from slurm_site import PARTITIONS, running_slurm, why_no_slurm
+from slurm_site import PARTITIONS, SLURM_ANSWERS, process_id, slurm_job
 
 pytestmark = [pytest.mark.integration, pytest.mark.slurm, pytest.mark.slow]
 
@@ -28,28 +26,12 @@ RAMP = {
     "stages": [{"temperature_K": [300, 900], "steps": 10_000}],  # time enough to be killed
 }
 ROUTES = {ANY_OTHER: "cpu", LABEL_BUNDLE: "dft", "explore": "gpu"}
-ANSWERS = (
-    *(f"{kind}_partition={kind}" for kind in PARTITIONS),
-    *(f"{kind}_walltime=0:30:00" for kind in PARTITIONS),
-    *(f"{kind}_cores=1" for kind in PARTITIONS),
-    f"activate=export PATH={BIN}:$PATH PYTHONPATH={os.environ.get('PYTHONPATH', '')}",
-)
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    """SLURM's daemons."""
-    why_not = why_no_slurm()
-    if why_not is not None:
-        pytest.skip(why_not)
-    with running_slurm(tmp_path_factory.mktemp("slurm")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
 def queued(slurm, make_site, write_campaign, tmp_path_factory):
     """A campaign of two iterations in the queue."""
-    site = make_site(tmp_path_factory.mktemp("site"), *ANSWERS)
+    site = make_site(tmp_path_factory.mktemp("site"), *SLURM_ANSWERS)
     site.settings |= slurm.environment
     path = write_campaign(
         site.folder / "campaign",
@@ -78,27 +60,12 @@ def finished(slurm, queued):
         killed = running(queued, "explore")
         os.kill(process_id(queued, killed), signal.SIGKILL)
         wait(lambda: slurm_job(queued, killed) not in slurm.jobs(), queued)
-        queued.problems = repair(queued, slurm)
+        queued.problems = slurm.repair(queued)
         queued.ended = queued.wait()
     finally:
         for launcher in launchers:
             end_group(launcher)
     return queued
-
-
-def repair(site, slurm):
-    """Do what `nepal doctor --fix` does, and return what it found."""
-    before = dict(os.environ)
-    os.environ.update(slurm.environment)
-    try:
-        queue = slurm_queue()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    found = [f for f in queue_findings(site.launchpad, queue) if f.level == "problem"]
-    for finding in found:
-        fixed(finding)
-    return [finding.what for finding in found]
 
 
 def running(site, name):
@@ -111,18 +78,6 @@ def running(site, name):
 
     wait(look, site, step_s=0.02)
     return found[0]["fw_id"]
-
-
-def slurm_job(site, fw_id):
-    launch = site.database.launches.find_one(
-        {"fw_id": fw_id, "nepal_worker.slurm_job": {"$exists": True}}, sort=[("launch_id", -1)]
-    )
-    return launch and launch["nepal_worker"]["slurm_job"]
-
-
-def process_id(site, fw_id):
-    launch = site.database.launches.find_one({"fw_id": fw_id, "state": "RUNNING"})
-    return int(launch["nepal_worker"]["process"].split("/")[2])
 
 
 def is_running(site, fw_id):

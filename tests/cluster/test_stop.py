@@ -1,10 +1,15 @@
 """Stop a campaign in the queue, go on with it, give it more."""
 
+import signal
+import time
+
 import pytest
 import yaml
 
+from cluster_site import end_group
 from nepal_flows.campaign.extend import change_budget
 from nepal_flows.campaign.read import load_campaign
+from nepal_flows.cluster.running import running_jobs
 from nepal_flows.cluster.stop import stop_campaign
 from nepal_flows.cluster.submit import extend_campaign, resume_campaign
 from nepal_flows.errors import CampaignError
@@ -33,7 +38,7 @@ def resume(site, key):
 
 def test_stopped_campaign_leaves_the_queue_and_goes_on_in_a_new_workflow(submitted):
     site, _, key = submitted
-    assert stop_campaign(site.launchpad, site.records, key).end_state == "stopped"
+    assert stop_campaign(site.launchpad, site.records, key).campaign.end_state == "stopped"
     assert states(site) == {"DEFUSED"}
     resumed = resume(site, key)
     assert resumed.is_new
@@ -134,6 +139,34 @@ def test_more_budget_than_can_be_leaves_the_file_as_it_was(write_campaign, tmp_p
     with pytest.raises(CampaignError, match="labels"):
         change_budget(path, labels=100_000_000)
     assert path.read_text() == before
+
+
+@pytest.mark.slow
+def test_stop_now_ends_jobs_that_run_and_the_campaign_goes_on_when_it_is_resumed(
+    site, write_campaign
+):
+    long = {"adam_steps": 1_000_000}
+    key = site.submit(write_campaign(site.folder / "campaign", training=long)).campaign.key
+    worker = site.start_worker("cpu")
+    try:
+        with site.workers(["dft"]):
+            while not trains(site):
+                assert worker.poll() is None
+                time.sleep(0.2)
+        assert "ended       1 jobs" in site.nepal("stop", "small", "--now").stdout
+        assert worker.wait(timeout=60) == 128 + signal.SIGTERM
+    finally:
+        end_group(worker)
+    assert states(site) == {"DEFUSED", "COMPLETED"}
+    assert site.records.load(CampaignDoc, key).end_state == "stopped"
+    assert resume(site, key).queue.is_active
+
+
+def trains(site):
+    """Return whether a worker trains and has said who it is."""
+    (document,) = site.campaigns()
+    jobs = running_jobs(site.launchpad, document.key)
+    return any(job.name == "train" and job.process for job in jobs)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run in order, within seconds; the same command goes on from there."""
+"""Ctrl-C, SIGTERM and `nepal stop` end a run in order, soon; the same command goes on from it."""
 
 import json
 import signal
@@ -39,6 +39,7 @@ def state(path):
         (signal.SIGINT, 130, "interrupted", "active set"),
         (signal.SIGTERM, 143, "ended by SIGTERM", "train"),
         (signal.SIGTERM, 143, "ended by SIGTERM", "explore"),
+        ("nepal stop", 143, "ended by SIGTERM", "train"),
     ],
 )
 def test_stop_is_quick_told_and_undone_by_running_again(
@@ -50,7 +51,11 @@ def test_stop_is_quick_told_and_undone_by_running_again(
         if line.startswith(after):
             break
     began = time.monotonic()
-    process.send_signal(kind)
+    if kind == "nepal stop":
+        told = subprocess.run([*NEPAL, "stop", str(path)], capture_output=True, check=True)
+        assert b"its run was ended (stopped)" in told.stdout
+    else:
+        process.send_signal(kind)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == code
     assert time.monotonic() - began < 20.0

@@ -231,7 +231,11 @@ class BudgetSection(Section):
         description="Most core-hours; null for no limit. A batch of labels that is expected to go "
         "beyond is cut.",
     )
-    gpu_hours: Positive | None = Field(None, description="Most GPU-hours; null for no limit.")
+    gpu_hours: Positive | None = Field(
+        None,
+        description="Most GPU-hours; null for no limit. No round begins that is expected to go "
+        "beyond.",
+    )
 
 
 class ConvergenceSection(Section):

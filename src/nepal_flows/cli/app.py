@@ -16,7 +16,7 @@ from nepal_flows.cli import (
     step_commands,
     store_commands,
 )
-from nepal_flows.cli.exit_codes import ExitCode, exit_code_of
+from nepal_flows.cli.exit_codes import ExitCode, exit_code_of, is_of_server
 from nepal_flows.errors import NepalError
 
 app = typer.Typer(
@@ -103,6 +103,13 @@ def _reported(error: BaseException) -> int:
     code = exit_code_of(error)
     if code == ExitCode.INTERRUPTED:
         text = "interrupted; the same command again continues where it stopped"
+    elif is_of_server(error):
+        from nepal_flows.records.connection import server_words
+
+        text = (
+            f"error: the database went away: {server_words(error)}. Check that its server runs, "
+            "then run the same command again: it continues."
+        )
     elif isinstance(error, NepalError):
         text = f"error: {error}"
     elif isinstance(error, OSError):

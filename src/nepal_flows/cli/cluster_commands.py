@@ -11,6 +11,7 @@ from nepal_flows.cli.output import note, print_json, print_lines
 
 if TYPE_CHECKING:
     from nepal_flows.cluster.submit import Submission
+    from nepal_flows.schemas import CampaignDoc
 
 
 def register(app: typer.Typer) -> None:
@@ -61,9 +62,25 @@ def submit(
     )
 
 
-def stop(campaign: CampaignArgument = None, *, as_json: JsonOption = False) -> None:
-    """Take a campaign out of the queue; what was made is kept, what runs is stored when it ends."""
-    from nepal_flows.cli.cluster_output import queue_content
+def stop(
+    campaign: CampaignArgument = None,
+    *,
+    now: Annotated[
+        bool, typer.Option("--now", help="End jobs that run, too: scancel, or SIGTERM.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a campaign out of the queue, or end its run here; what was made is kept.
+
+    Jobs that run go on to their end, and what they make is stored; with --now they are ended, and
+    are made again when the campaign goes on.
+    """
+    from nepal_flows.cli.locate import uses_server
+
+    if not uses_server():
+        _stop_here(campaign, as_json=as_json)
+        return
+    from nepal_flows.cli.cluster_output import queue_content, stopped_lines
     from nepal_flows.cli.queue_access import located_launchpad, queued_campaign
 
     launchpad = located_launchpad()
@@ -71,16 +88,37 @@ def stop(campaign: CampaignArgument = None, *, as_json: JsonOption = False) -> N
     from nepal_flows.cluster.stop import stop_campaign
 
     located = queued_campaign(campaign)
-    stopped = stop_campaign(launchpad, located.records, located.campaign.key)
+    stopped = stop_campaign(launchpad, located.records, located.campaign.key, now=now)
+    document = stopped.campaign
     if as_json:
-        queue = queue_content(campaign_queue(launchpad, stopped.key))
-        content = {"campaign": stopped.name, "campaign_id": stopped.key}
-        print_json("stop", {**content, "end_state": stopped.end_state, "queue": queue})
+        queue = queue_content(campaign_queue(launchpad, document.key))
+        ended = {"n_ended": stopped.n_ended, "running": stopped.running}
+        print_json("stop", {**_stopped_content(document), **ended, "queue": queue})
     else:
-        print_lines(
-            f"{stopped.name}: {stopped.end_state}; nothing of it is queued any more",
-            f"Go on with: nepal resume {stopped.name}",
-        )
+        print_lines(*stopped_lines(stopped))
+
+
+def _stopped_content(document: "CampaignDoc") -> dict[str, str | None]:
+    return {
+        "campaign": document.name,
+        "campaign_id": document.key,
+        "end_state": document.end_state,
+    }
+
+
+def _stop_here(target: Path | None, *, as_json: bool) -> None:
+    from nepal_flows.cli.locate import located_campaign
+    from nepal_flows.cli.stopping import end_run
+
+    located = located_campaign(target)
+    n_ended = int(end_run(located.directory))
+    document = located_campaign(target).campaign
+    if as_json:
+        ended = {"n_ended": n_ended, "running": ()}
+        print_json("stop", {**_stopped_content(document), **ended, "queue": None})
+    else:
+        state = f"its run was ended ({document.end_state})" if n_ended else "nothing runs it here"
+        print_lines(f"{document.name}: {state}", "Go on with: nepal run CAMPAIGN")
 
 
 def resume(
@@ -119,14 +157,23 @@ def extend(
     core_hours: Annotated[
         float | None, typer.Option("--core-hours", min=0.0, help="Most core-hours.")
     ] = None,
+    gpu_hours: Annotated[
+        float | None, typer.Option("--gpu-hours", min=0.0, help="Most GPU-hours.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take over what a campaign file asks for now, after changing its budget, and go on."""
     from nepal_flows.campaign.extend import change_budget
     from nepal_flows.cli.locate import server_records, uses_server
 
-    loaded = change_budget(campaign, labels=labels, iterations=iterations, core_hours=core_hours)
+    budget = {
+        "labels": labels,
+        "iterations": iterations,
+        "core_hours": core_hours,
+        "gpu_hours": gpu_hours,
+    }
     if not uses_server():
+        loaded = change_budget(campaign, **budget)
         if as_json:
             print_json("extend", {"campaign": loaded.campaign.name, "is_new": False, "queue": None})
         else:
@@ -135,10 +182,11 @@ def extend(
     from nepal_flows.cli.queue_access import located_launchpad
     from nepal_flows.settings import read_settings
 
-    launchpad = located_launchpad()
+    launchpad, records = located_launchpad(), server_records()
+    loaded = change_budget(campaign, **budget)  # once both databases have answered
     from nepal_flows.cluster.submit import extend_campaign
 
-    extended = extend_campaign(launchpad, server_records(), loaded, settings=read_settings())
+    extended = extend_campaign(launchpad, records, loaded, settings=read_settings())
     _show("extend", extended, as_json)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nepal_flows.cluster.queue import CampaignQueue
+    from nepal_flows.cluster.stop import Stopped
     from nepal_flows.cluster.submit import Submission
     from nepal_flows.schemas import CampaignDoc
 
@@ -39,6 +40,19 @@ def submission_lines(submission: "Submission") -> list[str]:
         state = f"has ended ({submission.campaign.end_state}): nothing was added"
         watch = ["To go on, raise its budget: nepal extend FILE --labels N --iterations N"]
     return [f"{submission.campaign.key}: {name} {state}", *queue_lines(queue), *watch]
+
+
+def stopped_lines(stopped: "Stopped") -> list[str]:
+    """Return what became of a campaign that was stopped as text."""
+    name = stopped.campaign.name
+    lines = [f"{name}: {stopped.campaign.end_state}; nothing of it is queued any more"]
+    if stopped.n_ended:
+        lines.append(f"  ended       {stopped.n_ended} jobs that ran, or waited in the queue")
+    lines += [
+        f"  goes on     {job.name} (Firework {job.fw_id}) on {job.host}, to its end"
+        for job in stopped.running
+    ]
+    return [*lines, f"Go on with: nepal resume {name}"]
 
 
 def queue_content(queue: "CampaignQueue") -> dict[str, Any]:
@@ -101,4 +115,11 @@ def next_lines(campaign: "CampaignDoc", queue: "CampaignQueue") -> list[str]:
 
 _VERBS = {"RUNNING": "on", "RESERVED": "queued for", "READY": "waiting for"}
 
-__all__ = ["next_lines", "queue_content", "queue_lines", "submission_content", "submission_lines"]
+__all__ = [
+    "next_lines",
+    "queue_content",
+    "queue_lines",
+    "stopped_lines",
+    "submission_content",
+    "submission_lines",
+]

@@ -37,11 +37,16 @@ class ExitCode(IntEnum):
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
+def is_of_server(error: BaseException) -> bool:
+    """Return whether the driver of a database server raised an error that nobody translated."""
+    return any(kind.__module__ == "pymongo.errors" for kind in type(error).__mro__)
+
+
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit code of an error."""
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
-    if isinstance(error, RecordError):
+    if isinstance(error, RecordError) or is_of_server(error):
         return ExitCode.STORE_FAILED
     if isinstance(error, EngineError | TrainingError):
         return ExitCode.ENGINE_FAILED
@@ -52,4 +57,4 @@ def exit_code_of(error: BaseException) -> ExitCode:
     return ExitCode.BUG
 
 
-__all__ = ["ExitCode", "exit_code_of"]
+__all__ = ["ExitCode", "exit_code_of", "is_of_server"]

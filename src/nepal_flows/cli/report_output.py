@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 from nepal_flows.cli.cluster_output import next_lines, queue_content, queue_lines
 from nepal_flows.cli.locate import Located
 from nepal_flows.cli.state import CampaignRunState
+from nepal_flows.report.data import ReportData
 from nepal_flows.report.newest import newest_data
+from nepal_flows.report.outlook import outlook_of
 from nepal_flows.report.summary import summary_lines
 from nepal_flows.schemas import IterationDoc
 
@@ -35,11 +37,12 @@ def write_campaign_report(located: Located, out: Path | None, *, running: bool |
 
 def status_lines(located: Located, state: CampaignRunState) -> list[str]:
     """Return the state of a campaign as text."""
-    data = newest_data(located.records, located.campaign.key, is_running=state.is_running)
-    lines = summary_lines(data)
+    lines = summary_lines(_newest(located, state))
+    told = [line for line in lines if not line.startswith("  next ")]
+    if state.queue_error is not None:
+        return [*told, "  queue       unknown: FireWorks' database does not answer"]
     if state.queue is None:
         return lines
-    told = [line for line in lines if not line.startswith("  next ")]
     return [*told, *queue_lines(state.queue), *next_lines(located.campaign, state.queue)]
 
 
@@ -48,6 +51,7 @@ def status_content(located: Located, state: CampaignRunState) -> dict[str, Any]:
     from nepal_flows.flows.local import last_iteration, waiting_selection
 
     campaign = located.campaign
+    data = _newest(located, state)
     last = last_iteration(located.records, campaign.key)
     waiting = None if campaign.end_state else waiting_selection(located.records, campaign.key)
     return {
@@ -58,10 +62,19 @@ def status_content(located: Located, state: CampaignRunState) -> dict[str, Any]:
         "end_reasons": campaign.end_reasons,
         "is_running": state.is_running,
         "queue": None if state.queue is None else queue_content(state.queue),
+        "queue_error": None if state.queue_error is None else str(state.queue_error),
         "waiting_selection": waiting,
         "final_model_key": campaign.final_model_key,
+        "cost": data.total_cost(),
+        "forecast": outlook_of(data),
         **_iteration_content(last),
     }
+
+
+def _newest(located: Located, state: CampaignRunState) -> ReportData:
+    """Return a campaign's newest documents; who works on it is unknown if the queue is."""
+    is_running = None if state.queue_error is not None else state.is_running
+    return newest_data(located.records, located.campaign.key, is_running=is_running)
 
 
 def _iteration_content(last: IterationDoc | None) -> dict[str, Any]:
@@ -79,6 +92,7 @@ def _iteration_content(last: IterationDoc | None) -> dict[str, Any]:
         "checks",
         "reasons",
         "core_hours_total",
+        "gpu_hours_total",
         "training_errors",
         "holdout_errors",
         "conditions",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nepal_flows.cli.locate import Located, is_running, uses_server
+from nepal_flows.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
     from nepal_flows.cluster.queue import CampaignQueue
@@ -19,10 +20,13 @@ class CampaignRunState:
         Whether a process of this machine runs it, or a job of it runs or waits for a worker.
     queue
         Its jobs in FireWorks; None where it was never submitted, or FireWorks is not configured.
+    queue_error
+        Why the queue could not be asked, if so.
     """
 
     is_running: bool
     queue: "CampaignQueue | None" = None
+    queue_error: StoreUnavailableError | None = None
 
 
 def campaign_state(located: Located) -> CampaignRunState:
@@ -31,8 +35,12 @@ def campaign_state(located: Located) -> CampaignRunState:
     if not uses_server():
         return CampaignRunState(running_here)
     from nepal_flows.cli.queue_access import located_launchpad
+    from nepal_flows.cluster.queue_database import plain_database
 
-    launchpad = located_launchpad(is_needed=False)
+    try:
+        launchpad = plain_database() or located_launchpad(is_needed=False)
+    except StoreUnavailableError as error:  # what is on record can be told all the same
+        return CampaignRunState(running_here, queue_error=error)
     if launchpad is None:
         return CampaignRunState(running_here)
     from nepal_flows.cluster.queue import campaign_queue

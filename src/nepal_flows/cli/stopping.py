@@ -1,9 +1,18 @@
 """What ends a run on request: Ctrl-C, and the signal that schedulers and `kill` send first."""
 
+import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
+
+from nepal_flows.errors import CampaignLockedError
+from nepal_flows.records import CampaignLock
+
+_PATIENCE_S = 60.0
 
 
 class Terminated(KeyboardInterrupt):
@@ -35,4 +44,34 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-__all__ = ["Terminated", "ended_by_sigterm"]
+def end_run(directory: Path) -> bool:
+    """End the run of the campaign in a folder as `kill` does; return whether there was one.
+
+    Raises
+    ------
+    CampaignLockedError
+        If it runs on another host, or does not end within a minute.
+    """
+    lock = CampaignLock(directory)
+    holder = lock.holder()
+    if holder is None:
+        return False
+    host, pid = holder
+    if host != socket.gethostname():
+        raise CampaignLockedError(
+            f"The campaign in {directory} is being run by process {pid} on {host}. End it there: "
+            f"nepal stop {directory}, or kill {pid}."
+        )
+    os.kill(pid, signal.SIGTERM)
+    began = time.monotonic()
+    while lock.is_held():
+        if time.monotonic() - began > _PATIENCE_S:
+            raise CampaignLockedError(
+                f"The process {pid} that runs the campaign in {directory} was asked to end and has "
+                f"not within a minute. What has finished is kept in any case: kill -9 {pid}."
+            )
+        time.sleep(0.1)
+    return True
+
+
+__all__ = ["Terminated", "end_run", "ended_by_sigterm"]

@@ -30,23 +30,37 @@ def status(
     """Say where a campaign stands, what is queued, and what is still missing."""
     import time
 
+    from nepal_flows.cli.output import clear_screen, note
+    from nepal_flows.errors import StoreUnavailableError
+
+    if not watch:
+        _show_status(campaign, as_json=as_json)
+        return
+    while True:
+        clear_screen()
+        try:
+            if not _show_status(campaign, as_json=as_json):
+                return
+        except StoreUnavailableError as error:  # it may come back
+            note(f"error: {error}")
+        time.sleep(every)
+
+
+def _show_status(campaign: Path | None, *, as_json: bool) -> bool:
+    """Print where a campaign stands; return whether it is at work."""
     from nepal_flows.cli.locate import located_campaign
-    from nepal_flows.cli.output import clear_screen
     from nepal_flows.cli.report_output import status_content, status_lines
     from nepal_flows.cli.state import campaign_state
 
-    while True:
-        located = located_campaign(campaign)
-        state = campaign_state(located)
-        if watch:
-            clear_screen()
-        if as_json:
-            print_json("status", status_content(located, state))
-        else:
-            print_lines(*status_lines(located, state))
-        if not watch or not state.is_running:
-            return
-        time.sleep(every)
+    located = located_campaign(campaign)
+    state = campaign_state(located)
+    if as_json:
+        print_json("status", status_content(located, state))
+    else:
+        print_lines(*status_lines(located, state))
+    if state.queue_error is not None:
+        raise state.queue_error
+    return state.is_running
 
 
 def report(

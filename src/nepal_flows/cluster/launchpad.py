@@ -4,15 +4,12 @@ import contextlib
 import io
 from pathlib import Path
 
-import pymongo
 from fireworks import LaunchPad, fw_config
 from pymongo.errors import PyMongoError
 
-from nepal_flows.errors import SettingsError, StoreUnavailableError
+from nepal_flows.cluster.queue_database import require_answer
+from nepal_flows.errors import SettingsError
 from nepal_flows.settings import read_settings
-
-ANSWER_WITHIN_S = 10.0
-"""Time after which a silent database is given up by a command."""
 
 
 def site_launchpad(file: str | Path | None = None) -> LaunchPad:
@@ -56,25 +53,6 @@ def launchpad_file(file: str | Path | None = None) -> Path | None:
     return Path(given).expanduser() if given else None
 
 
-def require_answer(launchpad: LaunchPad, place: Path) -> None:
-    """Raise unless the database answers and lets us in.
-
-    Raises
-    ------
-    StoreUnavailableError
-        With what the server said; never with a password.
-    """
-    try:
-        with pymongo.timeout(ANSWER_WITHIN_S):
-            launchpad.fw_id_assigner.find_one()
-    except PyMongoError as error:
-        what = str(error).split(", Timeout:")[0].split(", full error:")[0]
-        raise StoreUnavailableError(
-            f"The FireWorks database `{launchpad.name}` of {place} does not answer: {what}. Check "
-            "host, port, user and password there, and that the server runs."
-        ) from error
-
-
 def prepare_database(launchpad: LaunchPad) -> None:
     """Make an empty database ready to take workflows, and index what campaigns are found by."""
     if launchpad.fw_id_assigner.find_one() is None:
@@ -83,4 +61,4 @@ def prepare_database(launchpad: LaunchPad) -> None:
     launchpad.workflows.create_index("metadata.campaign_id")
 
 
-__all__ = ["launchpad_file", "prepare_database", "require_answer", "site_launchpad"]
+__all__ = ["launchpad_file", "prepare_database", "site_launchpad"]

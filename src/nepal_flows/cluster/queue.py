@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fireworks import LaunchPad
+from nepal_flows.cluster.queue_database import QueueDatabase
 
 _WORKING = ("READY", "RESERVED", "RUNNING")
 _HELD_UP = ("FIZZLED", "PAUSED")
@@ -86,7 +86,7 @@ class CampaignQueue:
 
 
 def campaign_queue(
-    launchpad: LaunchPad, campaign_id: str, *, with_harmless: bool = False
+    launchpad: QueueDatabase, campaign_id: str, *, with_harmless: bool = False
 ) -> CampaignQueue:
     """Return what of a campaign is queued; completed jobs are counted, not read.
 
@@ -124,14 +124,16 @@ def campaign_queue(
     return CampaignQueue(tuple(open_workflows), jobs, n_completed)
 
 
-def campaign_workflows(launchpad: LaunchPad, campaign_id: str) -> list[dict[str, Any]]:
+def campaign_workflows(launchpad: QueueDatabase, campaign_id: str) -> list[dict[str, Any]]:
     """Return the workflows of a campaign, oldest first, with state, nodes, links and metadata."""
     fields = {"nodes": 1, "links": 1, "state": 1, "name": 1, "metadata": 1}
     found = launchpad.workflows.find({"metadata.campaign_id": campaign_id}, fields)
     return sorted(found, key=lambda workflow: min(workflow["nodes"]))
 
 
-def failure_reasons(launchpad: LaunchPad, fizzled: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+def failure_reasons(
+    launchpad: QueueDatabase, fizzled: Sequence[Mapping[str, Any]]
+) -> dict[int, str]:
     """Return the last line of the error of failed jobs, by Firework.
 
     Parameters
@@ -168,7 +170,7 @@ def _newest(firework: Mapping[str, Any]) -> int | None:
     return max(launches) if launches else None
 
 
-def _without_harmless(launchpad: LaunchPad, jobs: Sequence[QueuedJob]) -> tuple[QueuedJob, ...]:
+def _without_harmless(launchpad: QueueDatabase, jobs: Sequence[QueuedJob]) -> tuple[QueuedJob, ...]:
     """Return the jobs without those whose failure their children put up with."""
     fizzled = [job.fw_id for job in jobs if job.state == "FIZZLED"]
     if not fizzled:
@@ -177,7 +179,7 @@ def _without_harmless(launchpad: LaunchPad, jobs: Sequence[QueuedJob]) -> tuple[
     return tuple(job for job in jobs if job.fw_id not in harmless)
 
 
-def _put_up_with(launchpad: LaunchPad, fizzled: Sequence[int]) -> Iterator[int]:
+def _put_up_with(launchpad: QueueDatabase, fizzled: Sequence[int]) -> Iterator[int]:
     links: dict[int, list[int]] = {}
     for workflow in launchpad.workflows.find({"nodes": {"$in": list(fizzled)}}, {"links": 1}):
         links |= {int(parent): children for parent, children in workflow["links"].items()}

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _ANSWER_WITHIN_S = 20.0
@@ -36,6 +37,12 @@ def slurm_queue() -> SlurmQueue | None:
     return SlurmQueue(names[0] if names else "", frozenset(jobs.split()))
 
 
+def cancel_slurm_jobs(job_ids: Iterable[str]) -> None:
+    """End jobs of the queue that this machine submits to; those that are over are passed over."""
+    for job in job_ids:
+        _answer("scancel", job)
+
+
 def _answer(*command: str) -> str | None:
     if shutil.which(command[0]) is None:
         return None
@@ -48,4 +55,4 @@ def _answer(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-__all__ = ["SlurmQueue", "slurm_queue"]
+__all__ = ["SlurmQueue", "cancel_slurm_jobs", "slurm_queue"]

@@ -1,8 +1,11 @@
 """Take a campaign out of the queue."""
 
+from dataclasses import dataclass
+
 from fireworks import LaunchPad
 
 from nepal_flows.cluster.queue import campaign_queue
+from nepal_flows.cluster.running import RunningJob, end_jobs, running_jobs
 from nepal_flows.cluster.workflows import sole_submission
 from nepal_flows.flows.local import mark_stopped
 from nepal_flows.records import Records
@@ -11,15 +14,45 @@ from nepal_flows.schemas import CampaignDoc
 _MOST_SWEEPS = 10
 
 
-def stop_campaign(launchpad: LaunchPad, records: Records, campaign_id: str) -> CampaignDoc:
-    """Mark a campaign stopped, and take all its jobs out of the queue; return its document.
+@dataclass(frozen=True)
+class Stopped:
+    """A campaign that was taken out of the queue.
 
-    Jobs that run go on to their end: what they make is stored, and nothing comes after them.
+    Attributes
+    ----------
+    campaign
+        As it stands.
+    running
+        Jobs that go on to their end, because nobody asked to end them or nobody can from here.
+    n_ended
+        Jobs that were ended.
+    """
+
+    campaign: CampaignDoc
+    running: tuple[RunningJob, ...]
+    n_ended: int = 0
+
+
+def stop_campaign(
+    launchpad: LaunchPad, records: Records, campaign_id: str, *, now: bool = False
+) -> Stopped:
+    """Mark a campaign stopped, and take all its jobs out of the queue.
+
+    Parameters
+    ----------
+    launchpad, records, campaign_id
+        Where, and which campaign.
+    now
+        Whether jobs that run are ended too; else they go on to their end: what they make is
+        stored, and nothing comes after them.
     """
     mark_stopped(records, campaign_id)
     with sole_submission(records, campaign_id):
+        running = running_jobs(launchpad, campaign_id)  # withdrawing forgets who runs them
         withdraw_jobs(launchpad, campaign_id)
-    return records.load(CampaignDoc, campaign_id)
+    left = end_jobs(running) if now else running
+    campaign = records.load(CampaignDoc, campaign_id)
+    return Stopped(campaign, tuple(left), n_ended=len(running) - len(left))
 
 
 def withdraw_jobs(launchpad: LaunchPad, campaign_id: str) -> int:
@@ -38,4 +71,4 @@ def withdraw_jobs(launchpad: LaunchPad, campaign_id: str) -> int:
     return len(withdrawn)
 
 
-__all__ = ["stop_campaign", "withdraw_jobs"]
+__all__ = ["Stopped", "stop_campaign", "withdraw_jobs"]

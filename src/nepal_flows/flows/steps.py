@@ -48,8 +48,6 @@ def next_step(document: IterationDoc, campaign: Campaign) -> Step:
     is_ready = document.is_ready_for_confirmation and is_answered
     phase: Phase = "confirmation" if is_ready else "loop"
     state = _state(document, phase)
-    budget, done = campaign.budget, document.iteration_number + 1
-    labels_spent = document.n_labels_total >= budget.labels
     if document.failed_fraction > campaign.labels.max_failed_fraction:
         return Step(
             _state(document, "confirmation"),
@@ -59,6 +57,20 @@ def next_step(document: IterationDoc, campaign: Campaign) -> Step:
                 f"`labels.max_failed_fraction` = {campaign.labels.max_failed_fraction:g} allows.",
             ),
         )
+    spent = _used_up(document, campaign, phase)
+    if spent:
+        return Step(
+            _state(document, "confirmation"), "budget_exhausted", (*spent, *document.reasons)
+        )
+    if document.is_stalled and is_answered:
+        return Step(_state(document, "confirmation"), "stalled", tuple(document.reasons))
+    return Step(state)
+
+
+def _used_up(document: IterationDoc, campaign: Campaign, phase: Phase) -> list[str]:
+    """Return what of the budget is used up, or would be before another round ends."""
+    budget, done = campaign.budget, document.iteration_number + 1
+    labels_spent = document.n_labels_total >= budget.labels
     spent = []
     if done >= budget.iterations:
         spent.append(f"All {budget.iterations} iterations of the budget were run.")
@@ -70,6 +82,14 @@ def next_step(document: IterationDoc, campaign: Campaign) -> Step:
         )
     if budget.gpu_hours is not None and document.gpu_hours_total >= budget.gpu_hours:
         spent.append(f"{document.gpu_hours_total:.1f} of {budget.gpu_hours:g} GPU-hours were used.")
+    if budget.gpu_hours is not None and not spent:
+        left = budget.gpu_hours - document.gpu_hours_total
+        wanted = sum(cost.gpu_s for cost in document.costs.values()) / 3600.0
+        if wanted > left:
+            spent.append(
+                f"Another round would take some {wanted:.2g} GPU-hours, as the last one did; "
+                f"{left:.2g} of {budget.gpu_hours:g} are left."
+            )
     unpaid = document.core_hours_unpaid
     if budget.core_hours is not None and unpaid and not spent:
         left = budget.core_hours - document.core_hours_total
@@ -78,13 +98,7 @@ def next_step(document: IterationDoc, campaign: Campaign) -> Step:
                 f"Labels of some {unpaid:.2g} core-hours are wanted, {max(left, 0.0):.2g} of "
                 f"{budget.core_hours:g} are left."
             )
-    if spent:
-        return Step(
-            _state(document, "confirmation"), "budget_exhausted", (*spent, *document.reasons)
-        )
-    if document.is_stalled and is_answered:
-        return Step(_state(document, "confirmation"), "stalled", tuple(document.reasons))
-    return Step(state)
+    return spent
 
 
 def _state(document: IterationDoc, phase: Phase) -> CampaignState:

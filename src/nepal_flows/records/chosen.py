@@ -1,10 +1,16 @@
 """Which labels a campaign asked for: its selections, joined with what was labelled."""
 
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter, itemgetter
+from typing import Any, TypeVar
 
 from nepal_flows.records.keys import label_key
 from nepal_flows.records.records import Records
 from nepal_flows.schemas import LabelDoc, SelectedFrame, SelectionDoc
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,38 @@ def chosen_labels(
         the iteration was interrupted while its own frames were labelled. None for all.
     """
     wanted = chosen_keys(records, campaign_id, settings, before=before)
-    found = records.query(LabelDoc, {"key": {"$in": list(wanted)}})
-    labels = {label.key: label for label in found}
+    query = partial(records.query, LabelDoc)
+    labels = _by_key(query, attrgetter("key"), campaign_id, wanted)
     return [ChosenLabel(labels[key], *asked) for key, asked in wanted.items() if key in labels]
+
+
+def label_rows(
+    records: Records, campaign_id: str, keys: Collection[str], properties: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return some properties of labels, ``key`` among them, by their key."""
+
+    def rows(criteria: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+        return records.rows(LabelDoc, criteria, properties)
+
+    return _by_key(rows, itemgetter("key"), campaign_id, keys)
+
+
+def _by_key(
+    find: Callable[[Mapping[str, Any]], Iterable[T]],
+    key_of: Callable[[T], str],
+    campaign_id: str,
+    keys: Collection[str],
+) -> dict[str, T]:
+    """Return what ``find`` gives for keys of labels, by key.
+
+    Most are a campaign's own, which a server finds at once; by key it is asked for the others only.
+    """
+    own = ((key_of(item), item) for item in find({"campaign_id": campaign_id}))
+    found = {key: item for key, item in own if key in keys}
+    others = [key for key in keys if key not in found]
+    if others:
+        found |= {key_of(item): item for item in find({"key": {"$in": others}})}
+    return found
 
 
 def chosen_keys(
@@ -79,4 +114,4 @@ def _age(document: SelectionDoc) -> tuple[int, bool, str]:
     return iteration, not document.model_sha256, document.key
 
 
-__all__ = ["ChosenLabel", "chosen_keys", "chosen_labels"]
+__all__ = ["ChosenLabel", "chosen_keys", "chosen_labels", "label_rows"]

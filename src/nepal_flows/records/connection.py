@@ -23,6 +23,11 @@ def shown_name(store: Any) -> str:
     return _USER_AND_PASSWORD.sub("//", str(store.name))
 
 
+def server_words(error: BaseException) -> str:
+    """Return what the driver says of a server, without its own timeouts and descriptions."""
+    return re.split(r", Timeout:|, full error:| \(configured timeouts:", str(error))[0]
+
+
 def _store_errors() -> tuple[type[Exception], ...]:
     """Return what a store may raise; maggma's own only if it is in use, its import takes long."""
     maggma = sys.modules.get("maggma.core")
@@ -41,9 +46,9 @@ def translated_errors(store: Any) -> Iterator[None]:
             f"A document is too large for {shown_name(store)}: {error}. Arrays belong in a blob."
         ) from error
     except ServerSelectionTimeoutError as error:
-        what = str(error).split(", Timeout:")[0].split(" (configured timeouts:")[0]
         raise StoreUnavailableError(
-            f"The server of the store {shown_name(store)} does not answer: {what}. Check host "
+            f"The server of the store {shown_name(store)} does not answer: {server_words(error)}. "
+            "Check host "
             "and port in jobflow.yaml and that the server runs, then run the same command again: "
             "it continues. "
             "NEPAL_STORE=embedded does without a server."
@@ -55,4 +60,4 @@ def translated_errors(store: Any) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["shown_name", "translated_errors"]
+__all__ = ["server_words", "shown_name", "translated_errors"]

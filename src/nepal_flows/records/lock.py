@@ -79,6 +79,16 @@ class CampaignLock:
             os.close(descriptor)
         return False
 
+    def holder(self) -> tuple[str, int] | None:
+        """Return host and process id of who holds the lock, None where nobody does."""
+        if not self.is_held():
+            return None
+        try:
+            told = json.loads(self.path.read_text())
+            return str(told["host"]), int(told["pid"])
+        except (OSError, ValueError, KeyError):  # it has just ended, or has not said so yet
+            return None
+
     def release(self) -> None:
         """Give the lock back."""
         if self._descriptor is not None:

@@ -21,6 +21,13 @@ def is_known_dead(owner: str) -> bool:
     return boot != _boot() or _start_time(int(pid)) != started
 
 
+def process_id_here(owner: str) -> int | None:
+    """Return the id of the process of that name, None if it is gone or of another host."""
+    host, boot, pid, started = [*owner.split("/"), "", "", ""][:4]
+    lives = host == socket.gethostname() and boot == _boot() and pid.isdigit()
+    return int(pid) if lives and _start_time(int(pid)) == started else None
+
+
 def _boot() -> str:
     file = Path("/proc/sys/kernel/random/boot_id")
     return file.read_text().strip()[:8] if file.exists() else "-"
@@ -46,4 +53,4 @@ def _alive_without_proc(pid: int) -> str:
     return "-"
 
 
-__all__ = ["is_known_dead", "this_process"]
+__all__ = ["is_known_dead", "process_id_here", "this_process"]

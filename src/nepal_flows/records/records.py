@@ -57,7 +57,7 @@ class Records:
 
     @classmethod
     def of_table(cls, table: Any, blob_store: Callable[[], Any]) -> "Records":
-        """Return the records in a table of an embedded store.
+        """Return the records in a table of an embedded store, or of a server.
 
         For those who need no JobStore: importing jobflow and maggma takes longer than most
         questions to the store.
@@ -65,7 +65,7 @@ class Records:
         Parameters
         ----------
         table
-            An `EmbeddedTable`.
+            An `EmbeddedTable` or a `ServerTable`.
         blob_store
             Makes the store of the bytes when they are asked for.
         """
@@ -311,8 +311,11 @@ def _record(document: Document) -> dict[str, Any]:
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in record.items() if name != "_id"}
-    return {_unescaped(name): _renamed(value, _unescaped) for name, value in fields.items()}
+    return {
+        _unescaped(name): _renamed(value, _unescaped) if isinstance(value, _CONTAINERS) else value
+        for name, value in record.items()
+        if name != "_id"
+    }
 
 
 def _document(document_class: type[DocT], record: Mapping[str, Any]) -> DocT:

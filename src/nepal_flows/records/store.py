@@ -11,6 +11,7 @@ from nepal_flows.records.records import (
     Records,
     has_jobflow_configuration,
 )
+from nepal_flows.records.server_table import SERVER_TIMEOUT_MS, server_table
 from nepal_flows.records.sqlite_collection import SqliteCollection
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 STORE_FILE = "store.sqlite"
 BLOB_DIRECTORY = "blobs"
-
-SERVER_TIMEOUT_MS = 5000
-"""Time after which a silent server is given up, unless jobflow.yaml says otherwise."""
 
 
 def embedded_job_store(directory: str | Path) -> "JobStore":
@@ -84,7 +82,15 @@ def records_from_settings(directory: str | Path, *, kind: str = "auto") -> Recor
     """
     if kind == "embedded" or (kind == "auto" and not has_jobflow_configuration()):
         return Records.of_table(EmbeddedTable(directory), lambda: _blob_directory(directory))
+    table = server_table(RECORDS_STORE, BLOBS_STORE)
+    if table is not None:
+        return Records.of_table(table, lambda: _blobs_on_server(directory))
     return Records(job_store_from_settings(directory, kind=kind))
+
+
+def _blobs_on_server(directory: str | Path) -> Any:
+    whole: Any = job_store_from_settings(directory, kind="jobflow")
+    return whole.additional_stores[BLOBS_STORE]
 
 
 def job_store_from_settings(directory: str | Path, *, kind: str = "auto") -> "JobStore":

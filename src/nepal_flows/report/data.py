@@ -297,4 +297,8 @@ def _seconds(stamp: str) -> float | None:
 def total_cost(costs: Iterable[Cost]) -> Cost:
     """Return the sum of several costs."""
     costs = list(costs)
-    return Cost(wall_s=sum(cost.wall_s for cost in costs), cpu_s=sum(cost.cpu_s for cost in costs))
+    return Cost(
+        wall_s=sum(cost.wall_s for cost in costs),
+        cpu_s=sum(cost.cpu_s for cost in costs),
+        gpu_s=sum(cost.gpu_s for cost in costs),
+    )

@@ -9,6 +9,7 @@ from nepal_flows.report.facts import (
     training_rmse,
     worst_condition,
 )
+from nepal_flows.report.outlook import cost_text, outlook_of, outlook_text
 from nepal_flows.report.verdict import build_verdict
 from nepal_flows.report.words import count, duration, figures, force_rmse, percent, whole
 
@@ -30,6 +31,7 @@ def summary_lines(data: ReportData) -> list[str]:
         ("force RMSE", _forces(data)),
         ("called safe", _safe(data)),
         ("cost", _cost(data)),
+        ("forecast", outlook_text(outlook_of(data))),
     )
     lines += [f"  {name:<12}{text}" for name, text in rows if text]
     lines += [f"  because     {reason}" for reason in verdict.reasons[:5]]
@@ -91,7 +93,7 @@ def _cost(data: ReportData) -> str:
         return ""
     elapsed = data.elapsed_s()
     clock = f"{duration(elapsed)} from start to end, " if elapsed is not None else ""
-    return f"{clock}{duration(cost.cpu_s)} of CPU"
+    return clock + cost_text(cost, data.campaign.settings.get("budget", {}))
 
 
 __all__ = ["summary_lines"]

@@ -14,11 +14,14 @@ def arrive():
 
 
 def test_error_that_a_callback_made_of_the_signal_is_the_end_that_was_asked_for():
-    with pytest.raises(Terminated) as caught, ended_by_sigterm():
+    def compile_something():
         try:
             arrive()
         except KeyboardInterrupt as error:
             raise SystemError("returned a result with an exception set") from error
+
+    with pytest.raises(Terminated) as caught, ended_by_sigterm():
+        compile_something()
     assert isinstance(caught.value.__cause__, SystemError)
 
 

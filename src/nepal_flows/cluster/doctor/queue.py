@@ -12,6 +12,7 @@ from fireworks import LaunchPad, fw_config
 
 from nepal_flows.cluster.doctor.findings import Finding
 from nepal_flows.cluster.queue import LOST, OVER, UNREADABLE, failure_reasons
+from nepal_flows.cluster.running import reservation
 from nepal_flows.cluster.slurm import SlurmQueue
 from nepal_flows.records.owner import is_known_dead
 
@@ -101,7 +102,7 @@ def _why_lost(launch: Mapping[str, Any], slurm: SlurmQueue | None, silence_s: fl
     worker = launch.get("nepal_worker") or {}
     if worker.get("process") and is_known_dead(worker["process"]):
         return f"its process on {worker['host']} is gone"
-    job = worker.get("slurm_job")
+    job = worker.get("slurm_job") or reservation(launch)  # it may have died before it signed
     if job and slurm and worker.get("slurm_cluster") in (None, slurm.cluster):
         return None if job in slurm.job_ids else f"SLURM has no job {job} any more"
     silent_s = _silence_s(launch)
@@ -142,11 +143,11 @@ def _lost_reservations(
         {"state": "RESERVED", "fw_id": {"$in": sorted(reserved)}},
         {"launch_id": 1, "fw_id": 1, "state_history": 1},
     ):
-        ids = [e["reservation_id"] for e in launch["state_history"] if e.get("reservation_id")]
-        if ids and str(ids[-1]) not in slurm.job_ids:
+        job = reservation(launch)
+        if job is not None and job not in slurm.job_ids:
             yield Finding(
                 "problem",
-                f"{_named(reserved[launch['fw_id']])} is RESERVED for job {ids[-1]}, which SLURM "
+                f"{_named(reserved[launch['fw_id']])} is RESERVED for job {job}, which SLURM "
                 "has not any more.",
                 "the reservation is taken back, so that another worker takes it.",
                 partial(launchpad.cancel_reservation, launch["launch_id"]),

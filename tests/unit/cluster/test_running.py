@@ -1,0 +1,73 @@
+"""Jobs that run are ended where they run: by `scancel`, or by SIGTERM to a process of this host."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from nepal_flows.cluster.running import RunningJob, end_jobs
+from nepal_flows.records.lock import CampaignLock
+from nepal_flows.records.owner import process_id_here, this_process
+
+SQUEUE = "#!/bin/sh\necho 41\necho 42\n"
+SCONTROL = "#!/bin/sh\necho 'ClusterName             = ours'\n"
+
+
+@pytest.fixture
+def cancelled(tmp_path, monkeypatch):
+    """Return a function that tells which jobs a stand-in for `scancel` was asked to end."""
+    log = tmp_path / "log"
+    programs = {"squeue": SQUEUE, "scontrol": SCONTROL}
+    programs["scancel"] = f'#!/bin/sh\necho "$1" >> {log}\n'
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    return lambda: log.read_text().split() if log.exists() else []
+
+
+def job(**changes):
+    known = {"fw_id": 7, "name": "train", "host": "node1", "process": ""}
+    return RunningJob(**known | {"slurm_job": None, "slurm_cluster": None} | changes)
+
+
+def test_job_in_our_queue_is_cancelled_and_that_of_another_cluster_is_left(cancelled):
+    ours = job(slurm_job="41", slurm_cluster="ours")
+    reserved = job(slurm_job="42")
+    theirs = job(slurm_job="41", slurm_cluster="theirs")
+    over = job(slurm_job="17", slurm_cluster="ours")
+    assert end_jobs([ours, reserved, theirs, over]) == [theirs, over]
+    assert cancelled() == ["41", "42"]
+
+
+def test_process_of_this_host_is_told_to_end_and_others_are_left(cancelled):
+    code = (
+        "import sys, time; from nepal_flows.records.owner import this_process; "
+        "print(this_process(), flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as here:
+        name = here.stdout.readline().strip()
+        elsewhere = job(process="node9/abc/12/34")
+        assert end_jobs([job(process=name), elsewhere]) == [elsewhere]
+        assert here.wait(timeout=30) == -signal.SIGTERM
+    assert end_jobs([job(process=name)]) == [job(process=name)]
+    assert cancelled() == []
+
+
+def test_process_is_known_by_more_than_its_number():
+    assert process_id_here(this_process()) is not None
+    host, boot, pid, started = this_process().split("/")
+    assert process_id_here(f"{host}/{boot}/{pid}/{int(started) + 1}") is None
+    assert process_id_here(f"another/{boot}/{pid}/{started}") is None
+    assert process_id_here("") is None
+
+
+def test_lock_tells_who_holds_it(tmp_path):
+    lock = CampaignLock(tmp_path)
+    assert lock.holder() is None
+    with lock:
+        host, pid = CampaignLock(tmp_path).holder()
+        assert f"{host}/" in this_process()
+        assert f"/{pid}/" in this_process()
+    assert lock.holder() is None
