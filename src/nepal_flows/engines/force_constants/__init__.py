@@ -1,0 +1,1 @@
+"""Force constants of a crystal through hiPhive: a model of its own, linear in its parameters."""
