@@ -3,7 +3,7 @@ r"""Bayesian fit of a linear model: parameters, their covariance, priors and noi
 For rows :math:`y = \Phi w + \epsilon` with noise :math:`1/\beta` and a prior :math:`\alpha_g` for
 every group of parameters, :math:`S = (A + \beta \Phi^T \Phi)^{-1}` and
 :math:`m = \beta S \Phi^T y`. The evidence is largest [1]_ where
-:math:`\alpha_g = \gamma_g / |m_g|^2`, with :math:`\gamma_g = |g| - \alpha_g \mathrm{tr} S_{gg}`, and
+:math:`\alpha_g = \gamma_g / |m_g|^2`, :math:`\gamma_g = |g| - \alpha_g \mathrm{tr} S_{gg}`, and
 :math:`\beta = (N - \sum_g \gamma_g) / |y - \Phi m|^2`.
 
 References
