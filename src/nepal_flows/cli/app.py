@@ -11,6 +11,7 @@ import typer
 from nepal_flows import __version__
 from nepal_flows.cli import (
     campaign_commands,
+    carve_command,
     cluster_commands,
     data_commands,
     step_commands,
@@ -32,6 +33,7 @@ cluster_commands.register(app)
 store_commands.register(app)
 data_commands.register(app)
 step_commands.register(app)
+carve_command.register(app)
 
 _shown: dict[str, bool] = {"traceback": False}
 
@@ -57,7 +59,8 @@ def _options(
 
     A campaign: nepal init, plan, run, status, report, query, export.
     On a cluster: nepal submit, stop, resume, extend, doctor.
-    Single steps on your own files: nepal train, predict, active-set, grade, select.
+    Single steps on your own files: nepal train, predict, active-set, grade, select,
+    carve.
     """
     _shown["traceback"] = debug
     _prepare_numerics()

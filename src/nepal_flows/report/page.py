@@ -51,7 +51,7 @@ def build_report(data: ReportData) -> str:
         missing is left out, and the page says so.
     """
     verdict = build_verdict(data)
-    template = _environment().get_template("page.html.j2")
+    template = page_environment().get_template("page.html.j2")
     return template.render(
         name=data.campaign.name,
         facts=_facts(data),
@@ -89,7 +89,8 @@ def write_report(data: ReportData, path: Path | str) -> Path:
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Return the templates of all pages, with the filters that they use."""
     environment = Environment(
         loader=PackageLoader("nepal_flows.report", "templates"),
         autoescape=True,

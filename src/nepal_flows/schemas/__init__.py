@@ -15,6 +15,7 @@ from nepal_flows.schemas.campaign import (
     IterationDoc,
     ValidationDoc,
 )
+from nepal_flows.schemas.carving import CarvingDoc, CarvingFidelity, carving_document
 from nepal_flows.schemas.exploration import ExplorationDoc, SelectedFrame, SelectionDoc
 from nepal_flows.schemas.label import Ancestry, Attempt, Correction, LabelDoc
 from nepal_flows.schemas.model import ActiveSetDoc, CheckpointDoc, ElementCoverage, TrainingDoc
@@ -30,6 +31,8 @@ __all__ = [
     "CalibrationBin",
     "CampaignDoc",
     "CampaignState",
+    "CarvingDoc",
+    "CarvingFidelity",
     "Certificate",
     "CheckpointDoc",
     "ConditionVerdict",
@@ -50,4 +53,5 @@ __all__ = [
     "SelectionDoc",
     "TrainingDoc",
     "ValidationDoc",
+    "carving_document",
 ]

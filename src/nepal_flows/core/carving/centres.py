@@ -121,11 +121,13 @@ def regraded_centres(
         Centres are taken while the largest grade is at least this.
     """
     n = len(surroundings)
-    owners = np.concatenate(
-        [np.full(own.n_atoms, k) for k, own in enumerate(surroundings)] or [np.zeros(0, np.int64)]
-    ).astype(np.int64)
+    if n == 0:
+        return CentreChoice((), np.zeros(0), np.zeros(0))
+    owners = np.concatenate([np.full(own.n_atoms, k) for k, own in enumerate(surroundings)]).astype(
+        np.int64
+    )
     starts = np.concatenate([[0], np.cumsum([own.n_atoms for own in surroundings])])[:n]
-    types = np.concatenate([own.types for own in surroundings]) if n else np.zeros(0, np.int64)
+    types = np.concatenate([own.types for own in surroundings])
     grades = np.zeros(len(types))
     elements = []
     for kind in np.unique(types):
@@ -138,7 +140,7 @@ def regraded_centres(
         elements.append((rows, products, holders, own_grades))
     chosen: list[int] = []
     when: list[float] = []
-    while len(chosen) < budget and n:
+    while len(chosen) < budget:
         present = grades[starts].copy()
         present[chosen] = -1.0
         best = int(present.argmax())
