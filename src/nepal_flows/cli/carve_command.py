@@ -68,9 +68,9 @@ def carve(
         str | None,
         typer.Option("--bonds", help="Keep molecules whole, with longest bonds as O-H:1.2."),
     ] = None,
-    warm: Annotated[
-        bool, typer.Option("--warm/--cold", help="Rattle moved boundaries as hot as the parent.")
-    ] = True,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Do not rattle moved boundaries as hot as the parent.")
+    ] = False,
     relax_cell: Annotated[
         bool, typer.Option("--relax-cell", help="Let healing change the lengths of the cell.")
     ] = False,
@@ -101,7 +101,7 @@ def carve(
         formula=formula,
         charges=charges,
         bonds=bonds,
-        warm=warm,
+        warm=not cold,
         relax_cell=relax_cell,
     )
     rules = CentreRules(threshold=threshold, ceiling=ceiling, budget=budget, per_frame=per_frame)

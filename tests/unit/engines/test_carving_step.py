@@ -117,7 +117,7 @@ def test_overlapping_atoms_are_not_carved(carving_files) -> None:
     atoms = read(carving_files / "parents.xyz", 0)
     atoms.positions[1] = atoms.positions[0] + 0.4
     write(carving_files / "overlap.xyz", atoms)
-    with pytest.raises(CarvingError, match="atoms overlap: Cu and Cu closer than 1.58"):
+    with pytest.raises(CarvingError, match="atoms overlap: Cu and Cu closer"):
         carved(carving_files, "overlap.xyz", out="x.xyz", regrade=True)
 
 
