@@ -22,7 +22,7 @@ from nepal_flows.core.md.integrators import (
     volume_factor,
 )
 from nepal_flows.core.neighbour_search import build_neighbours
-from nepal_flows.core.nep.evaluation import ENERGIES, FACTORS, FORCES, evaluate
+from nepal_flows.core.nep.evaluation import ENERGIES, FACTORS, FORCES, evaluate, no_jacobian
 from nepal_flows.core.nep.potential import sorted_by_type
 from nepal_flows.typing import AnyArray, BoolArray, FloatArray, IntArray
 
@@ -164,6 +164,7 @@ def _update_forces(potential, state, neighbours, y, v, t):  # type: ignore[no-un
         state.nothing,
         state.forces,
         state.virial,
+        no_jacobian(),
     )
     energy = 0.0
     for i in range(n_atoms):

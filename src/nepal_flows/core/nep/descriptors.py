@@ -3,7 +3,7 @@
 import numpy as np
 
 from nepal_flows.core.neighbours import NeighbourList
-from nepal_flows.core.nep.evaluation import DESCRIPTORS, evaluate
+from nepal_flows.core.nep.evaluation import DESCRIPTORS, empty_jacobian, evaluate
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import prepared_arrays, prepared_input
 from nepal_flows.core.structure import Structure
@@ -42,6 +42,7 @@ def descriptors(
         DESCRIPTORS, prepared_arrays(model), types, structure.positions, structure.cell,
         neighbours.offsets, neighbours.indices, neighbours.shift_index, neighbours.shifts,
         0, structure.n_atoms, values, np.empty(0), empty, empty, empty, empty, empty, empty,
+        empty_jacobian(),
     )  # fmt: skip
     return values
 

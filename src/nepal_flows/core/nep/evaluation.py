@@ -1,11 +1,14 @@
 """One compiled loop over atoms that serves energies, forces, descriptors and projections."""
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
 from nepal_flows.core.nep.arrays import TYPE, R, X, Y, Z, new_scratch
 from nepal_flows.core.nep.backward import backward
 from nepal_flows.core.nep.forward import angular_forward, gather, radial_forward
+from nepal_flows.core.nep.jacobian import jacobian_rows, jacobian_work
 from nepal_flows.core.nep.network import network, network_backward
 from nepal_flows.core.nep.zbl import pair_repulsion
 from nepal_flows.core.simd import inner, outer, total
@@ -20,10 +23,45 @@ from nepal_flows.core.simd_memory import (
     store,
     store_four,
 )
+from nepal_flows.typing import AnyArray, FloatArray
 
-DESCRIPTORS, ENERGIES, FACTORS, FORCES, FUNCTIONAL = 1, 2, 4, 8, 16
+DESCRIPTORS, ENERGIES, FACTORS, FORCES, FUNCTIONAL, JACOBIAN = 1, 2, 4, 8, 16, 32
 """What :func:`evaluate` writes; add them up. FUNCTIONAL replaces the energy by the functional of
 the projections that `weights` defines, and excludes the repulsion of nuclei."""
+
+
+class Jacobian(NamedTuple):
+    """Changes of the scaled descriptors with positions, for :mod:`nepal_flows.core.nep.jacobian`.
+
+    Attributes
+    ----------
+    rows
+        Shape (24 blocks, D / 8, 8), 1/Å.
+    first_block
+        First block of every atom, shape (n_atoms + 1,), int64.
+    lanes
+        Neighbour of every lane, n_atoms for an empty one, shape (8 blocks,), int32.
+    """
+
+    rows: FloatArray
+    first_block: AnyArray
+    lanes: AnyArray
+
+
+def empty_jacobian(n_blocks: int = 0, n_descriptors: int = 0, n_atoms: int = 0) -> Jacobian:
+    """Return room for so many blocks, uninitialised; without arguments what is not written."""
+    tiles = -(-n_descriptors // WIDTH)
+    return Jacobian(
+        np.empty((3 * WIDTH * n_blocks, tiles, WIDTH)),
+        np.empty(n_atoms + 1, np.int64),
+        np.empty(WIDTH * n_blocks, np.int32),
+    )
+
+
+@outer
+def no_jacobian():  # type: ignore[no-untyped-def]
+    """Return an empty :class:`Jacobian`, for callers that are compiled."""
+    return Jacobian(np.empty((0, 0, 8)), np.empty(0, np.int64), np.empty(0, np.int32))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -47,6 +85,7 @@ def evaluate(  # type: ignore[no-untyped-def]
     weights,
     forces,
     virial,
+    jacobian,
 ):
     """Evaluate the atoms first to last - 1; callable from compiled code.
 
@@ -72,6 +111,8 @@ def evaluate(  # type: ignore[no-untyped-def]
         Read: weights of the projections in the functional, (n, N (D + 2)).
     forces, virial
         *Added to*: (n, 3) eV/Å and (3, 3) eV. Forces also reach atoms outside the range.
+    jacobian
+        Written, from block 0 on: a :class:`Jacobian` of the atoms in the range.
     """
     most = np.int64(0)
     for i in range(first, last):
@@ -88,7 +129,9 @@ def evaluate(  # type: ignore[no-untyped-def]
         splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0),
     )  # fmt: skip
     n_descriptors, n_neurons = arrays.n_descriptors, arrays.n_neurons
-    with_slopes = wanted & FORCES != 0
+    with_slopes = wanted & (FORCES | JACOBIAN) != 0
+    own, work = jacobian_work(arrays, wanted & JACOBIAN != 0)
+    next_block = np.int64(0)
     has_zbl = arrays.zbl.shape[0] > 0 and wanted & FUNCTIONAL == 0
     for i in range(first, last):
         central = types[i]
@@ -101,7 +144,7 @@ def evaluate(  # type: ignore[no-untyped-def]
         if wanted & DESCRIPTORS:
             for d in range(n_descriptors):
                 descriptors[i, d] = scratch.q_flat[d]
-        if wanted & (ENERGIES | FACTORS | FORCES | FUNCTIONAL) == 0:
+        if wanted & (ENERGIES | FACTORS | FORCES | FUNCTIONAL | JACOBIAN) == 0:
             continue
         energy = network(arrays, scratch, central)
         if wanted & FACTORS:
@@ -110,6 +153,12 @@ def evaluate(  # type: ignore[no-untyped-def]
             for n in range(n_neurons):
                 t[i, n] = scratch.hidden_flat[0, n]
                 v[i, n] = scratch.hidden_flat[1, n]
+        if wanted & JACOBIAN:
+            jacobian.first_block[i] = next_block
+            next_block = jacobian_rows(
+                arrays, scratch, work, i, np.int32(n_atoms), central, n_near, first_far, next_block,
+                jacobian.rows, jacobian.lanes,
+            )  # fmt: skip
         if wanted & FUNCTIONAL:
             energy = functional(arrays, scratch, central, weights[i])
         elif wanted & FORCES:
@@ -146,6 +195,8 @@ def evaluate(  # type: ignore[no-untyped-def]
         forces[i, 0] += total(fx)
         forces[i, 1] += total(fy)
         forces[i, 2] += total(fz)
+    if wanted & JACOBIAN:
+        jacobian.first_block[last] = next_block
     if wanted & FORCES:
         for i in range(n_atoms):
             for c in range(3):
@@ -162,6 +213,7 @@ def evaluate(  # type: ignore[no-untyped-def]
         virial[2, 1] -= total(yz)
     keep(room)
     keep(integers)
+    keep(own)
 
 
 @outer

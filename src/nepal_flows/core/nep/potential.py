@@ -11,7 +11,13 @@ import numpy as np
 
 from nepal_flows.core.neighbours import NeighbourList, neighbour_list
 from nepal_flows.core.nep.arrays import PotentialArrays, potential_arrays
-from nepal_flows.core.nep.evaluation import ENERGIES, FORCES, evaluate
+from nepal_flows.core.nep.evaluation import (
+    ENERGIES,
+    FORCES,
+    empty_jacobian,
+    evaluate,
+    no_jacobian,
+)
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.simd import outer
 from nepal_flows.core.structure import Structure
@@ -83,6 +89,7 @@ def predict(
             ENERGIES | FORCES, arrays, types, structure.positions, structure.cell,
             neighbours.offsets, neighbours.indices, neighbours.shift_index, neighbours.shifts,
             first, last, _EMPTY, energies, _EMPTY, _EMPTY, _EMPTY, _EMPTY, forces, virial,
+            empty_jacobian(),
         )  # fmt: skip
         return forces, virial
 
@@ -236,6 +243,7 @@ def energy_forces_virial(  # type: ignore[no-untyped-def]
     evaluate(
         ENERGIES | FORCES, arrays, types, positions, cell, offsets, indices, shift_index, shifts,
         0, len(types), empty, energies, empty, empty, empty, empty, forces, virial,
+        no_jacobian(),
     )  # fmt: skip
 
 

@@ -16,7 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from nepal_flows.core.neighbours import NeighbourList
-from nepal_flows.core.nep.evaluation import ENERGIES, FACTORS, FORCES, FUNCTIONAL, evaluate
+from nepal_flows.core.nep.evaluation import (
+    ENERGIES,
+    FACTORS,
+    FORCES,
+    FUNCTIONAL,
+    empty_jacobian,
+    evaluate,
+)
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import prepared_arrays, prepared_input
 from nepal_flows.core.structure import Structure
@@ -108,6 +115,7 @@ def projection_factors(
         FACTORS, prepared_arrays(model), types, structure.positions, structure.cell,
         neighbours.offsets, neighbours.indices, neighbours.shift_index, neighbours.shifts,
         0, structure.n_atoms, _EMPTY, np.empty(0), y, v, t, _EMPTY, _EMPTY, _EMPTY,
+        empty_jacobian(),
     )  # fmt: skip
     return ProjectionFactors(types, y, v, t)
 
@@ -198,7 +206,7 @@ def projection_gradient(
         ENERGIES | FORCES | FUNCTIONAL, prepared_arrays(model), types, structure.positions,
         structure.cell, neighbours.offsets, neighbours.indices, neighbours.shift_index,
         neighbours.shifts, 0, structure.n_atoms, _EMPTY, values, _EMPTY, _EMPTY, _EMPTY, weights,
-        forces, virial,
+        forces, virial, empty_jacobian(),
     )  # fmt: skip
     return ProjectionGradient(float(values.sum()), -forces, -virial)
 
