@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nepal_flows.core.active_set import Variant, build_active_set
+from nepal_flows.core.bayes.features import frame_features
 from nepal_flows.core.design_rows import DesignRows
 from nepal_flows.core.graded_rows import row_grades
 from nepal_flows.core.nep.descriptors import descriptors
@@ -58,6 +59,7 @@ def _parts() -> tuple[Callable[[], object], ...]:
     def prediction() -> None:
         predict(model, structures[0])
         descriptors(model, structures[0])
+        frame_features(model, structures[0])
 
     def gradient() -> None:
         n_projection = model.architecture.n_projection

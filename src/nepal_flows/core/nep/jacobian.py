@@ -1,9 +1,9 @@
 r"""How descriptors change with positions, pair by pair.
 
 For a central atom a and a neighbour j the three rows
-:math:`J_{aj,c} = \partial y_a / \partial r_{aj,c}` are written, y scaled, padded with numbers
-without meaning to whole vectors. Rows come in blocks of 24: component c of lane k is row ``8 c + k``
-of its block. The last block of an atom holds sums over its neighbours: lane 0 is
+:math:`J_{aj,c} = \partial y_a / \partial r_{aj,c}` are written, y scaled, padded with
+numbers without meaning to whole vectors. Rows come in blocks of 24: component c of lane k is row
+``8 c + k`` of its block. The last block of an atom holds sums over its neighbours: lane 0 is
 :math:`-\sum_j J_{aj}`, the pull on the atom itself; lanes 1 and 2 are
 :math:`\sum_j J_{aj,\alpha} r_{aj,\beta}` for the strains xx, yy, zz and xy, yz, zx.
 """
@@ -95,9 +95,7 @@ def jacobian_rows(  # type: ignore[no-untyped-def]
         block = count if count < n_near else count - n_near + first_far
         _radial_rows(arrays, scratch, central, block, work.slopes, pair)
         if block < n_near:
-            _angular_rows(
-                arrays, scratch, block, n_kinds, work.change_flat, work.gradients, pair
-            )
+            _angular_rows(arrays, scratch, block, n_kinds, work.change_flat, work.gradients, pair)
         else:
             for d in range(arrays.n_radial, arrays.n_descriptors):
                 for c in range(3):
@@ -199,7 +197,7 @@ def _angular_rows(  # type: ignore[no-untyped-def]
     for kind in range(n_kinds):
         first, last = np.int64(0), np.int64(3)
         if kind < l_max:
-            first, last = kind * (kind + 2), (kind + 1) * (kind + 3)
+            first, last = np.int64(kind * (kind + 2)), np.int64((kind + 1) * (kind + 3))
         elif kind == l_max and arrays.has_q_222:
             first, last = np.int64(3), np.int64(8)
         for n in range(n_angular):

@@ -9,7 +9,7 @@ import pytest
 
 from nepal_flows.core.neighbour_search import build_neighbours
 from nepal_flows.core.neighbours import NeighbourList, neighbour_list
-from nepal_flows.core.nep.evaluation import ENERGIES, FORCES, evaluate
+from nepal_flows.core.nep.evaluation import ENERGIES, FORCES, empty_jacobian, evaluate
 from nepal_flows.core.nep.model import NepModel, Zbl
 from nepal_flows.core.nep.potential import (
     energy_forces_virial,
@@ -231,7 +231,7 @@ def test_order_of_the_list_and_a_skin_do_not_matter(
         ENERGIES | FORCES, potential_arrays(model),
         model.architecture.types_of(structure.numbers), structure.positions, structure.cell,
         shuffled.offsets, shuffled.indices, shuffled.shift_index, shuffled.shifts, 0, 14,
-        empty, energies, empty, empty, empty, empty, forces, virial,
+        empty, energies, empty, empty, empty, empty, forces, virial, empty_jacobian(),
     )  # fmt: skip
     np.testing.assert_allclose(forces, expected.forces, atol=1e-11)
     np.testing.assert_allclose(energies, expected.atomic_energies, rtol=1e-12)

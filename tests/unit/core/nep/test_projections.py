@@ -8,7 +8,7 @@ import pytest
 
 from nepal_flows.core.neighbours import neighbour_list
 from nepal_flows.core.nep.descriptors import descriptors
-from nepal_flows.core.nep.evaluation import ENERGIES, FACTORS, FORCES, evaluate
+from nepal_flows.core.nep.evaluation import ENERGIES, FACTORS, FORCES, empty_jacobian, evaluate
 from nepal_flows.core.nep.model import NepModel, Zbl, model_from_parameters
 from nepal_flows.core.nep.potential import potential_arrays, predict
 from nepal_flows.core.nep.projections import (
@@ -149,7 +149,7 @@ def test_one_pass_gives_forces_and_factors(model: NepModel, structure: Structure
         ENERGIES | FORCES | FACTORS, potential_arrays(model), a.types_of(structure.numbers),
         structure.positions, structure.cell, neighbours.offsets, neighbours.indices,
         neighbours.shift_index, neighbours.shifts, 0, n, empty, energies, y, v, t, empty,
-        forces, virial,
+        forces, virial, empty_jacobian(),
     )  # fmt: skip
     factors, expected = projection_factors(model, structure), predict(model, structure)
     np.testing.assert_allclose(forces, expected.forces, atol=1e-11)
