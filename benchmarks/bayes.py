@@ -25,7 +25,7 @@ from nepal_flows.core.active_set import build_active_set
 from nepal_flows.core.bayes.bars import bars_by_frame, calibration, frame_bars
 from nepal_flows.core.bayes.evidence import Posterior, posterior
 from nepal_flows.core.bayes.features import frame_features
-from nepal_flows.core.bayes.gram import gram_matrices
+from nepal_flows.core.bayes.gram import VOIGT, gram_matrices
 from nepal_flows.core.calibration import rank_correlation
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.neighbours import neighbour_list

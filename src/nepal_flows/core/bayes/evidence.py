@@ -1,8 +1,8 @@
 r"""The posterior of a network's parameters around their trained values, by evidence.
 
 With priors :math:`\alpha_g` per group of parameters and noises :math:`1/\beta_k` per kind of row
-the posterior covariance is :math:`S = (A + \sum_k \beta_k G_k)^{-1}`. The evidence [1]_ is maximised
-with the model as it was trained: :math:`\gamma_g = |g| - \alpha_g \mathrm{tr} S_{gg}`,
+the posterior covariance is :math:`S = (A + \sum_k \beta_k G_k)^{-1}`. The evidence [1]_ is
+maximised with the model as it was trained: :math:`\gamma_g = |g| - \alpha_g \mathrm{tr} S_{gg}`,
 :math:`\alpha_g = \gamma_g / |\theta_g|^2` with the trained parameters, and
 :math:`\nu_k = \beta_k \mathrm{tr}(S G_k)`, :math:`\beta_k = (N_k - \nu_k) / |r_k|^2` with the
 model's own residuals. Groups are w0, b0 and w1 of every element, and b1; columns are not scaled.
