@@ -11,7 +11,6 @@ multiples of one energy-and-forces call on the same frame with the list kept.
 """
 
 import argparse
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -181,7 +180,7 @@ def costs(elements: tuple[str, ...], n_neurons: int) -> dict[str, float | str]:
     result = train_model(train[:8], given.architecture, TrainingSettings(n_adam_steps=50))
     model = result.model
     found = posterior(model, gram_matrices(model, train[:8], result.reference_energies))
-    single = dataclasses.replace(found, root=found.root.astype(np.float32))
+    single = found.in_single_precision()
     atoms = bulk("Cu", cubic=True) * (3, 3, 3)
     atoms.rattle(0.08, seed=1)
     atoms.numbers[::2] = 79 if len(elements) == 2 else 29

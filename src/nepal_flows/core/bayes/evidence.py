@@ -17,13 +17,14 @@ References
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import lapack
 
 from nepal_flows.core.bayes.features import Layer, n_features
 from nepal_flows.core.bayes.gram import KINDS, GramMatrices
+from nepal_flows.core.design_rows import blocks
 from nepal_flows.core.nep.model import NepArchitecture, NepModel
 from nepal_flows.errors import TrainingError
 from nepal_flows.typing import AnyArray, FloatArray, IntArray
@@ -33,6 +34,7 @@ _SMALLEST_PRIOR = 1e-13
 
 _MOST_ITERATIONS = 100
 _TOLERANCE = 1e-3
+_COLUMNS_AT_ONCE = 128
 _SMALLEST_SHARE = 1e-3  # of the rows of a kind that may be left to measure its noise
 
 
@@ -79,9 +81,17 @@ class Posterior:
 
     def deviations(self, features: FloatArray) -> FloatArray:
         """Return s of every row of features, shape (n_rows,), in the precision of `root`."""
-        rows = np.asarray(features, dtype=self.root.dtype) @ self.root
-        found: FloatArray = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-        return found
+        rows = np.asarray(features, dtype=self.root.dtype)
+        squares = np.zeros(len(rows))
+        for part in blocks(0, len(self.root), _COLUMNS_AT_ONCE):
+            # Below the diagonal there is nothing.
+            product = rows[:, : part.stop] @ self.root[: part.stop, part]
+            squares += np.einsum("ij,ij->i", product, product)
+        return np.sqrt(squares)
+
+    def in_single_precision(self) -> "Posterior":
+        """Return the posterior with a root of half the size; bars change by some 1e-6."""
+        return replace(self, root=self.root.astype(np.float32))
 
 
 def parameter_groups(architecture: NepArchitecture, layer: Layer = "all") -> IntArray:

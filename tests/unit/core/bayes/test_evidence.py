@@ -208,7 +208,7 @@ def test_single_precision_suffices_for_bars(
     fitted: tuple[TrainingResult, list[LabelledStructure]], found: Posterior
 ) -> None:
     result, train = fitted
-    single = Posterior(**{**found.__dict__, "root": found.root.astype(np.float32)})
+    single = found.in_single_precision()
     for frame in train[:3]:
         exact = frame_bars(found, result.model, frame.structure).forces
         np.testing.assert_allclose(
