@@ -32,21 +32,21 @@ def fragment_figure(region: Region, carving: Carving) -> Figure:
     first, second, normal = _frame(region.cell)
     largest = max(2.0, float(fidelity.parent_grades.max()), float(fidelity.grades.max()))
     norm = LogNorm(1.0, min(largest, 1e4), clip=True)
-    figure = new_figure(3.4)
+    figure = new_figure(3.05)
     axes = figure.subplots(1, 3)
     plane = np.stack([first, second])
     near = np.abs(region.positions @ normal) < _SLICE
     near &= (np.abs(region.positions @ plane.T) < _REACH).all(axis=1)
-    _atoms(axes[0], region.positions[near] @ plane.T, region.grades[near], norm)
+    _atoms(axes[0], region.positions[near] @ plane.T, region.grades[near], norm, size=16.0)
     _outline(axes[0], carving, region, plane)
     axes[0].set_title("in the parent")
     vectors = fragment.structure.positions - fragment.structure.positions[0]
     near = np.abs(nearest_vectors(fragment) @ normal) < _SLICE
     for panel, grades, title in (
-        (axes[1], fidelity.parent_grades, "fragment, grades of the parent"),
-        (axes[2], fidelity.grades, f"fragment, {carving.method}"),
+        (axes[1], fidelity.parent_grades, "cut out"),
+        (axes[2], fidelity.grades, f"labelled ({carving.method})"),
     ):
-        points = _atoms(panel, vectors[near] @ plane.T, grades[near], norm)
+        points = _atoms(panel, vectors[near] @ plane.T, grades[near], norm, size=40.0)
         _core(panel, fragment.core_radius)
         panel.set_title(title)
     for panel in axes:
@@ -56,8 +56,17 @@ def fragment_figure(region: Region, carving: Carving) -> Figure:
         panel.set_xlabel("Å")
     bar = figure.colorbar(points, ax=axes.tolist(), shrink=0.75, pad=0.01)
     bar.set_label("grade")
+    bar.set_ticks(_ticks(norm.vmax or 1.0), labels=[f"{x:g}" for x in _ticks(norm.vmax or 1.0)])
+    bar.minorticks_off()
     bar.outline.set_visible(False)
     return figure
+
+
+def _ticks(largest: float) -> list[float]:
+    """Return round grades from 1 to the largest."""
+    steps = (1.0, 2.0, 5.0) if largest < 30.0 else (1.0,)
+    rounds = [step * 10.0**power for power in range(5) for step in steps]
+    return [grade for grade in rounds if grade <= largest]
 
 
 def _frame(cell: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -68,11 +77,13 @@ def _frame(cell: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     return first, np.cross(normal, first), normal
 
 
-def _atoms(axes: Axes, places: FloatArray, grades: FloatArray, norm: Normalize) -> PathCollection:
+def _atoms(
+    axes: Axes, places: FloatArray, grades: FloatArray, norm: Normalize, *, size: float
+) -> PathCollection:
     known = np.isfinite(grades)
-    axes.scatter(places[~known, 0], places[~known, 1], s=14, color=COLOURS["line"])
+    axes.scatter(places[~known, 0], places[~known, 1], s=0.6 * size, color=COLOURS["line"])
     x, y = places[known].T
-    return axes.scatter(x, y, c=grades[known], s=26, norm=norm, cmap="cividis", linewidths=0.0)
+    return axes.scatter(x, y, c=grades[known], s=size, norm=norm, cmap="cividis", linewidths=0.0)
 
 
 def _outline(axes: Axes, carving: Carving, region: Region, plane: FloatArray) -> None:
