@@ -14,6 +14,7 @@ from nepal_flows.cli import (
     carve_command,
     cluster_commands,
     data_commands,
+    force_constants_command,
     step_commands,
     store_commands,
 )
@@ -34,6 +35,7 @@ store_commands.register(app)
 data_commands.register(app)
 step_commands.register(app)
 carve_command.register(app)
+force_constants_command.register(app)
 
 _shown: dict[str, bool] = {"traceback": False}
 
@@ -60,7 +62,7 @@ def _options(
     A campaign: nepal init, plan, run, status, report, query, export.
     On a cluster: nepal submit, stop, resume, extend, doctor.
     Single steps on your own files: nepal train, predict, active-set, grade, select,
-    carve.
+    carve, force-constants.
     """
     _shown["traceback"] = debug
     _prepare_numerics()

@@ -6,7 +6,11 @@ import logging
 from types import SimpleNamespace
 from typing import Any
 
+import spglib.error
+
 from nepal_flows.errors import InputError
+
+spglib.error.OLD_ERROR_HANDLING = False  # failures are exceptions, as spglib advises
 
 
 def hiphive() -> Any:

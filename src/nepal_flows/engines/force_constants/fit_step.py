@@ -1,0 +1,193 @@
+"""Force constants from files to files."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nepal_flows.core.structure import LabelledStructure
+from nepal_flows.engines.force_constants.analysis import Vibrations, phonon_frequencies, vibrations
+from nepal_flows.engines.force_constants.library import hiphive
+from nepal_flows.engines.force_constants.model import (
+    ForceConstantBasis,
+    ForceConstantFit,
+    fit_force_constants,
+)
+from nepal_flows.errors import InputError
+from nepal_flows.io.replacing import replaced_text
+from nepal_flows.io.structures import read_labelled, read_structures
+from nepal_flows.typing import FloatArray
+
+MODEL = "force_constants.fcp"
+SUMMARY = "force_constants.json"
+HOLDOUT = 0.2
+"""Share of the frames that the errors are measured on; all are in the delivered fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedForceConstants:
+    """What `nepal force-constants` found.
+
+    Attributes
+    ----------
+    parameters_by_order
+        Number of parameters of the second order and those that follow.
+    n_frames, n_holdout
+        Frames of the fit; those that a second fit did without, for the errors.
+    training_rmse, holdout_rmse
+        Root-mean-square error of force components, eV/Å; None where no frame could be spared.
+    calibration
+        Root-mean-square error over root-mean-square error bar on the frames held out: 1 is right.
+    points
+        Wave vectors by name, in reciprocal vectors of the primitive cell.
+    frequencies_THz
+        At rest, shape (n_points, n_branches); imaginary ones are negative.
+    vibrations
+        With temperature.
+    """
+
+    parameters_by_order: tuple[int, ...]
+    n_frames: int
+    n_holdout: int
+    training_rmse: float
+    holdout_rmse: float | None
+    calibration: float | None
+    points: dict[str, tuple[float, ...]]
+    frequencies_THz: FloatArray
+    vibrations: tuple[Vibrations, ...]
+
+
+def fit_file(
+    supercell: str | Path,
+    frames: str | Path,
+    *,
+    cutoffs_A: Sequence[float],
+    temperatures_K: Sequence[float] = (),
+    out: str | Path,
+    n_samples: int = 40,
+    seed: int = 0,
+) -> FittedForceConstants:
+    """Fit force constants, measure their errors, and write them with their frequencies.
+
+    Parameters
+    ----------
+    supercell
+        File of the ideal supercell.
+    frames
+        Labelled frames: the same atoms in the same order and cell, displaced.
+    cutoffs_A
+        For the second order and those that follow, Å.
+    temperatures_K
+        Where the crystal's dynamics is sampled.
+    out
+        Folder for the force constants (hiPhive's file) and the summary.
+    n_samples
+        Frames to sample at each temperature.
+    seed
+        Of the sampled dynamics, and of the frames held out.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or frames are not displaced supercells.
+    EngineError
+        If the force constants do not hold the crystal together at a temperature.
+    """
+    ideal = read_structures(supercell)[0]
+    labelled = read_labelled(frames)
+    if any(frame.forces is None for frame in labelled):
+        raise InputError(f"`{frames}` has frames without forces, which force constants are fit to.")
+    basis = ForceConstantBasis(ideal, ideal, cutoffs_A)
+    fit = fit_force_constants(basis, labelled)
+    n_holdout, rmse, calibration = _held_out(basis, labelled, seed)
+    points = _special_points(basis)
+    repeats = _repeats(basis)
+    found = FittedForceConstants(
+        parameters_by_order=tuple(np.bincount(basis.groups).tolist()),
+        n_frames=len(labelled),
+        n_holdout=n_holdout,
+        training_rmse=fit.posterior.rmse,
+        holdout_rmse=rmse,
+        calibration=calibration,
+        points=points,
+        frequencies_THz=phonon_frequencies(
+            fit.parameters, basis, list(points.values()), repeats=repeats
+        ),
+        vibrations=tuple(
+            vibrations(
+                fit,
+                ideal,
+                temperature,
+                list(points.values()),
+                repeats=repeats,
+                n_frames=n_samples,
+                seed=seed,
+            )
+            for temperature in temperatures_K
+        ),
+    )
+    _write(Path(out), fit, found)
+    return found
+
+
+def _held_out(
+    basis: ForceConstantBasis, frames: Sequence[LabelledStructure], seed: int
+) -> tuple[int, float | None, float | None]:
+    """Return how many frames a fit did without, its error on them, and what its bars were worth."""
+    n_holdout = int(HOLDOUT * len(frames))
+    if n_holdout == 0:
+        return 0, None, None
+    order = np.random.default_rng(seed).permutation(len(frames))
+    fit = fit_force_constants(basis, [frames[k] for k in order[n_holdout:]])
+    errors, bars = [], []
+    for index in order[:n_holdout]:
+        structure, forces = frames[index].structure, np.asarray(frames[index].forces)
+        errors.append(np.mean((fit.forces(structure) - forces) ** 2))
+        bars.append(np.mean(fit.force_errors(structure) ** 2) / 3.0)
+    rmse = float(np.sqrt(np.mean(errors)))
+    return n_holdout, rmse, rmse / float(np.sqrt(np.mean(bars)))
+
+
+def _special_points(basis: ForceConstantBasis) -> dict[str, tuple[float, ...]]:
+    path = basis.space.primitive_structure.cell.bandpath(npoints=0)
+    return {
+        name: tuple(float(x) for x in point) for name, point in sorted(path.special_points.items())
+    }
+
+
+def _repeats(basis: ForceConstantBasis) -> tuple[int, ...]:
+    """Return repeats of the primitive cell that hold the second order without images meeting."""
+    cell = basis.space.primitive_structure.cell.array
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    reach = 2.0 * basis.cutoffs_A[0] + 0.1
+    return tuple(int(np.ceil(reach / height)) for height in heights)
+
+
+def _write(folder: Path, fit: ForceConstantFit, found: FittedForceConstants) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    potential = hiphive().ForceConstantPotential(fit.basis.space, fit.parameters)
+    partial = folder / (MODEL + ".partial")
+    potential.write(str(partial))
+    partial.replace(folder / MODEL)
+    with replaced_text(folder / SUMMARY) as stream:
+        stream.write(json.dumps(summary(found), indent=1) + "\n")
+
+
+def summary(found: FittedForceConstants) -> dict[str, object]:
+    """Return what was found as plain values."""
+    content = asdict(found)
+    content["frequencies_THz"] = found.frequencies_THz.tolist()
+    content["vibrations"] = [
+        {
+            "temperature_K": one.temperature_K,
+            "anharmonicity": one.anharmonicity,
+            "frequencies_THz": one.frequencies_THz.tolist(),
+        }
+        for one in found.vibrations
+    ]
+    return content
+
+
+__all__ = ["FittedForceConstants", "fit_file", "summary"]
