@@ -38,7 +38,7 @@ def force_constants(
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Frames to sample at a temperature.")
     ] = 40,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of dynamics and hold-out.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of dynamics and parts.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Fit force constants of a crystal, with their errors; frequencies with temperature."""
@@ -69,7 +69,7 @@ def _lines(found: "FittedForceConstants", out: Path) -> list[str]:
     ]
     if found.holdout_rmse is not None:
         lines.append(
-            f"on {found.n_holdout} frames held out: {1e3 * found.holdout_rmse:.1f} meV/Å, error "
+            f"on frames held out (cross-validation): {1e3 * found.holdout_rmse:.1f} meV/Å, error "
             f"over error bar {found.calibration:.2f}"
         )
     at = [("at rest", found.frequencies_THz)]

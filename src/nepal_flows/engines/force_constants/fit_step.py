@@ -22,8 +22,8 @@ from nepal_flows.typing import FloatArray
 
 MODEL = "force_constants.fcp"
 SUMMARY = "force_constants.json"
-HOLDOUT = 0.2
-"""Share of the frames that the errors are measured on; all are in the delivered fit."""
+FOLDS = 5
+"""Parts that the frames are split into: errors are those of fits without the part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,13 @@ class FittedForceConstants:
     ----------
     parameters_by_order
         Number of parameters of the second order and those that follow.
-    n_frames, n_holdout
-        Frames of the fit; those that a second fit did without, for the errors.
+    n_frames
+        Frames of the fit.
     training_rmse, holdout_rmse
-        Root-mean-square error of force components, eV/Å; None where no frame could be spared.
+        Root-mean-square error of force components, eV/Å: in training, and by cross-validation
+        in five parts; None where there is one frame.
     calibration
-        Root-mean-square error over root-mean-square error bar on the frames held out: 1 is right.
+        Root-mean-square error over root-mean-square error bar in the cross-validation: 1 is right.
     points
         Wave vectors by name, in reciprocal vectors of the primitive cell.
     frequencies_THz
@@ -50,7 +51,6 @@ class FittedForceConstants:
 
     parameters_by_order: tuple[int, ...]
     n_frames: int
-    n_holdout: int
     training_rmse: float
     holdout_rmse: float | None
     calibration: float | None
@@ -86,7 +86,7 @@ def fit_file(
     n_samples
         Frames to sample at each temperature.
     seed
-        Of the sampled dynamics, and of the frames held out.
+        Of the sampled dynamics, and of the parts of the cross-validation.
 
     Raises
     ------
@@ -101,13 +101,12 @@ def fit_file(
         raise InputError(f"`{frames}` has frames without forces, which force constants are fit to.")
     basis = ForceConstantBasis(ideal, ideal, cutoffs_A)
     fit = fit_force_constants(basis, labelled)
-    n_holdout, rmse, calibration = _held_out(basis, labelled, seed)
+    rmse, calibration = _held_out(basis, labelled, seed)
     points = _special_points(basis)
     repeats = _repeats(basis)
     found = FittedForceConstants(
         parameters_by_order=tuple(np.bincount(basis.groups).tolist()),
         n_frames=len(labelled),
-        n_holdout=n_holdout,
         training_rmse=fit.posterior.rmse,
         holdout_rmse=rmse,
         calibration=calibration,
@@ -134,20 +133,22 @@ def fit_file(
 
 def _held_out(
     basis: ForceConstantBasis, frames: Sequence[LabelledStructure], seed: int
-) -> tuple[int, float | None, float | None]:
-    """Return how many frames a fit did without, its error on them, and what its bars were worth."""
-    n_holdout = int(HOLDOUT * len(frames))
-    if n_holdout == 0:
-        return 0, None, None
+) -> tuple[float | None, float | None]:
+    """Return the error on frames that a fit did without, each once, and that over its bars."""
+    n_folds = min(FOLDS, len(frames))
+    if n_folds < 2:
+        return None, None
+    errors, bars = np.zeros(len(frames)), np.zeros(len(frames))
     order = np.random.default_rng(seed).permutation(len(frames))
-    fit = fit_force_constants(basis, [frames[k] for k in order[n_holdout:]])
-    errors, bars = [], []
-    for index in order[:n_holdout]:
-        structure, forces = frames[index].structure, np.asarray(frames[index].forces)
-        errors.append(np.mean((fit.forces(structure) - forces) ** 2))
-        bars.append(np.mean(fit.force_errors(structure) ** 2) / 3.0)
-    rmse = float(np.sqrt(np.mean(errors)))
-    return n_holdout, rmse, rmse / float(np.sqrt(np.mean(bars)))
+    for fold in np.array_split(order, n_folds):
+        others = np.setdiff1d(order, fold)
+        fit = fit_force_constants(basis, [frames[k] for k in others])
+        for index in fold:
+            structure, forces = frames[index].structure, np.asarray(frames[index].forces)
+            errors[index] = np.mean((fit.forces(structure) - forces) ** 2)
+            bars[index] = np.mean(fit.force_errors(structure) ** 2) / 3.0
+    rmse = float(np.sqrt(errors.mean()))
+    return rmse, rmse / float(np.sqrt(bars.mean()))
 
 
 def _special_points(basis: ForceConstantBasis) -> dict[str, tuple[float, ...]]:
