@@ -13,6 +13,8 @@ from nepal_flows.campaign.labels import (
 )
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.section import LARGEST_CELL
+from nepal_flows.campaign.small_cell_checks import small_cell_problems
+from nepal_flows.campaign.stages import campaign_at, n_stages
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.core.symmetry import primitive_cell
@@ -31,13 +33,21 @@ def campaign_problems(campaign: Campaign, structures: Sequence[Structure]) -> li
     structures
         Its starting structures, in order.
     """
-    return [
+    found = [
         *_reference_problems(campaign, structures),
         *_element_problems(campaign, structures),
-        *_label_problems(campaign, structures),
+        *_label_problems(campaign),
         *_number_problems(campaign),
-        *_size_problems(campaign, structures),
     ]
+    if campaign.small_cells is None:
+        return [*found, *_cell_problems(campaign, structures)]
+    found += small_cell_problems(campaign, structures)
+    for index in range(n_stages(campaign)):
+        place = ("small_cells", "stages", index)
+        for location, sentence in _cell_problems(campaign_at(campaign, index), structures):
+            problem = (location if location[0] in ("seeds", "labels") else place, sentence)
+            found += [] if problem in found else [problem]
+    return found
 
 
 def _cell_choices(campaign: Campaign) -> Iterator[tuple[Location, CellChoice]]:
@@ -131,7 +141,7 @@ def _element_problems(campaign: Campaign, structures: Sequence[Structure]) -> It
             )
 
 
-def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iterator[Problem]:
+def _label_problems(campaign: Campaign) -> Iterator[Problem]:
     labels = campaign.labels
     if isinstance(labels, EspressoLabels):
         missing = sorted(set(campaign.model.elements) - set(labels.pseudopotentials))
@@ -142,6 +152,12 @@ def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iter
             )
     if isinstance(labels, DftLabels):
         yield from _electron_problems(labels, campaign.model.elements)
+
+
+def _cell_problems(campaign: Campaign, structures: Sequence[Structure]) -> Iterator[Problem]:
+    """Yield what is wrong with the sizes and shapes of cells."""
+    yield from _size_problems(campaign, structures)
+    labels = campaign.labels
     if not isinstance(labels, DftLabels) or labels.kpoints.mode != "folded":
         return
     if len(campaign.structures) > 1:

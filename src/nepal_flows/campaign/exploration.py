@@ -1,6 +1,6 @@
 """Sections that make structures: seeds, exploration, confirmation, validation."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -83,6 +83,8 @@ class CellChoice(Section):
 class SeedsSection(CellChoice):
     """The structures that are labelled before the first model exists."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"lattice_factor"})
+
     n: int = Field(8, ge=0, le=100_000, description="Number of seeds; 0 when labels are imported.")
     structures: tuple[int | str, ...] | None = Field(
         None, description="Starting structures to use, by name or index, in turn; all by default."
@@ -104,6 +106,11 @@ class SeedsSection(CellChoice):
     vacancy_probability: Share = Field(
         0.0, description="Chance that one atom is missing, in cells of eight atoms or more."
     )
+    lattice_factor: tuple[Positive, Positive] | None = Field(
+        None,
+        description="Lengths over those of the structure, in even steps from the first seed of a "
+        "structure to its last; null for none.",
+    )
     mix: Mix | None = Field(None, description="Random occupation, for alloys.")
 
     @model_validator(mode="before")
@@ -123,14 +130,30 @@ class SeedsSection(CellChoice):
 class Start(CellChoice):
     """Where the runs of one condition begin; drawn anew for every replica and round."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"vacancy_probability"})
+
     structure: int | str = Field(0, description="Starting structure, by name or index.")
-    volume_factor: Positive = Field(1.0, description="Volume over that of the structure.")
+    volume_factor: Positive | tuple[Positive, Positive] = Field(
+        1.0,
+        description="Volume over that of the structure; two numbers are a range from which every "
+        "run draws.",
+    )
     strain: NonNegative = Field(
         0.0, lt=0.5, description="Standard deviation of a random strain (full tensor, volume kept)."
     )
     rattle_A: NonNegative = Field(0.02, description="Standard deviation of the displacements.")
     vacancies: NonNegativeInt = Field(0, description="Atoms removed at random.")
+    vacancy_probability: Share = Field(
+        0.0, description="Chance that one atom more is missing, in cells of eight atoms or more."
+    )
     mix: Mix | None = Field(None, description="Random occupation, for alloys.")
+
+    @field_validator("volume_factor")
+    @classmethod
+    def _range_rises(cls, value: float | tuple[float, float]) -> float | tuple[float, float]:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"`volume_factor` {list(value)} must be [smallest, largest]")
+        return value
 
 
 class Stage(Section):

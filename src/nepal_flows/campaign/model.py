@@ -3,7 +3,7 @@
 Paths are relative to the campaign file; units are part of the names.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -26,6 +26,7 @@ from nepal_flows.campaign.section import (
     Symbol,
     structure_index,
 )
+from nepal_flows.campaign.small_cells import SmallCellsSection
 
 
 class StructureFile(Section):
@@ -277,6 +278,8 @@ class ResourcesSection(Section):
 class Campaign(Section):
     """A campaign: from starting structures to a model and its certificate."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"small_cells"})
+
     version: Literal[1] = Field(1, description="Version of this file's layout.")
     name: Name = Field(description="Name of the campaign, and of its folder.")
     seed: Seed = Field(7, description="Every random number derives from it.")
@@ -290,6 +293,9 @@ class Campaign(Section):
     )
     seeds: SeedsSection = Field(default_factory=SeedsSection, description="First labels.")
     exploration: ExplorationSection = Field(description="Molecular dynamics.")
+    small_cells: SmallCellsSection | None = Field(
+        None, description="Learning in small cells, stage by stage; null for none."
+    )
     selection: SelectionSection = Field(
         default_factory=SelectionSection, description="What is labelled."
     )

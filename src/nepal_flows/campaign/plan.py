@@ -12,6 +12,8 @@ from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed, element_needs
 from nepal_flows.campaign.nep_input import nep_input_of
 from nepal_flows.campaign.sanity import PlanProblem, plan_problems
+from nepal_flows.campaign.small_cell_checks import small_cell_doubts
+from nepal_flows.campaign.stages import campaign_at, n_stages
 from nepal_flows.campaign.structures import seed_structures, starting_structure
 from nepal_flows.core.elements import atomic_number, symbols_of
 from nepal_flows.core.lattices import cell_thicknesses
@@ -58,6 +60,34 @@ class ConditionPlan:
     input: str
 
 
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of small cells.
+
+    Attributes
+    ----------
+    words
+        Its cells in words: "6 to 8 atoms".
+    shape
+        "hnf", "folded" or "supercell".
+    formulas
+        Cells as they may come, one for every condition.
+    thickness
+        Least distance between opposite faces of these cells, Å.
+    max_rounds
+        Rounds at most; None for as many as it takes.
+    labels_per_iteration
+        Most labels of a round.
+    """
+
+    words: str
+    shape: str
+    formulas: tuple[str, ...]
+    thickness: float
+    max_rounds: int | None
+    labels_per_iteration: int
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What a campaign will do.
@@ -80,6 +110,8 @@ class Plan:
         Counts and cost.
     problems
         What speaks against running.
+    stages
+        Stages of small cells, if there are any; ``conditions`` are then those of the first.
     """
 
     nep_in: str
@@ -93,6 +125,7 @@ class Plan:
     conditions: tuple[ConditionPlan, ...]
     forecast: Forecast
     problems: tuple[PlanProblem, ...]
+    stages: tuple[StagePlan, ...] = ()
 
     @property
     def errors(self) -> tuple[PlanProblem, ...]:
@@ -118,11 +151,12 @@ def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
     nep_input = nep_input_of(campaign)
     architecture = nep_input.architecture
     seeds = [seed.structure for seed in seed_structures(campaign, structures)]
-    starts = [_sample_start(campaign, structures, c) for c in campaign.exploration.conditions]
-    larger = [
-        _sample_start(campaign, structures, c, factor=campaign.confirmation.size_factor)
-        for c in campaign.exploration.conditions
-    ]
+    staged = [campaign_at(campaign, index) for index in range(n_stages(campaign))]
+    by_stage = [_sample_starts(stage, structures) for stage in staged]
+    first, starts = staged[0], list(by_stage[0].values())
+    factor = campaign.confirmation.size_factor
+    larger = _sample_starts(first, structures, factor=factor)
+    larger |= _sample_starts(staged[-1], structures, factor=factor)
     needs = element_needs(campaign, seeds, starts, architecture.n_projection)
     density = float(np.mean([s.n_atoms / s.volume for s in starts]))
     neighbours = tuple(
@@ -134,7 +168,7 @@ def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
         max(campaign.seeds.n, *(need.labels_needed[1] for need in needs)),
     )
     forecast = build_forecast(
-        campaign,
+        first,
         n_labels=expected,
         labelled=labelled,
         primitive_n_atoms=primitive_cell(structures[0]).n_atoms,
@@ -153,19 +187,29 @@ def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
         seed_formulas=tuple(formula(seed) for seed in seeds),
         sample=seeds[0] if seeds else starts[0],
         conditions=tuple(
-            _condition_plan(campaign, condition, start, large)
-            for condition, start, large in zip(
-                campaign.exploration.conditions, starts, larger, strict=True
-            )
+            _condition_plan(first, condition, start, larger[condition.name])
+            for condition, start in zip(first.exploration.conditions, starts, strict=True)
         ),
         forecast=forecast,
-        problems=plan_problems(
-            campaign,
-            structures=structures,
-            starts=starts,
-            larger=larger,
-            needs=needs,
-            forecast=forecast,
+        problems=tuple(
+            dict.fromkeys(
+                problem
+                for stage, cells in zip(staged, by_stage, strict=True)
+                for problem in plan_problems(
+                    stage,
+                    structures=structures,
+                    starts=list(cells.values()),
+                    larger=[larger.get(name, cell) for name, cell in cells.items()],
+                    needs=needs,
+                    forecast=forecast,
+                )
+            )
+        )
+        + tuple(PlanProblem("warning", *doubt) for doubt in small_cell_doubts(campaign)),
+        stages=tuple(
+            _stage_plan(campaign, index, list(cells.values()))
+            for index, cells in enumerate(by_stage)
+            if campaign.small_cells is not None
         ),
     )
 
@@ -201,15 +245,38 @@ def formula(structure: Structure) -> str:
     )
 
 
-def _sample_start(
-    campaign: Campaign,
-    structures: Sequence[Structure],
-    condition: Condition,
-    *,
-    factor: float = 1.0,
-) -> Structure:
-    rng = np.random.default_rng(derived_seed(campaign.seed, "plan", condition.name, factor))
-    return starting_structure(campaign, structures, condition, rng=rng, size_factor=factor)
+def _sample_starts(
+    campaign: Campaign, structures: Sequence[Structure], *, factor: float = 1.0
+) -> dict[str, Structure]:
+    """Return a start of every condition, by its name."""
+    return {
+        condition.name: starting_structure(
+            campaign,
+            structures,
+            condition,
+            rng=np.random.default_rng(derived_seed(campaign.seed, "plan", condition.name, factor)),
+            size_factor=factor,
+        )
+        for condition in campaign.exploration.conditions
+    }
+
+
+def _stage_plan(campaign: Campaign, index: int, cells: Sequence[Structure]) -> StagePlan:
+    assert campaign.small_cells is not None
+    stage, staged = campaign.small_cells.stages[index], campaign_at(campaign, index)
+    is_last = index == n_stages(campaign) - 1
+    return StagePlan(
+        words=stage.words,
+        shape=staged.exploration.conditions[0].start.mode,
+        formulas=tuple(formula(cell) for cell in cells),
+        thickness=min(float(cell_thicknesses(cell.cell).min()) for cell in cells),
+        max_rounds=None if is_last else stage.max_rounds,
+        labels_per_iteration=staged.selection.labels_per_iteration,
+    )
+
+
+def _range(value: float | tuple[float, float]) -> str:
+    return f"{value[0]:g} to {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
 
 
 def _condition_plan(
@@ -220,7 +287,7 @@ def _condition_plan(
     source = campaign.structure_names[campaign.structure_index(condition.start.structure)]
     lines = [
         f"start        {source}, "
-        f"{formula(start)}, volume x {condition.start.volume_factor:g}, strain "
+        f"{formula(start)}, volume x {_range(condition.start.volume_factor)}, strain "
         f"{condition.start.strain:g}, rattle {condition.start.rattle_A:g} Å, vacancies "
         f"{condition.start.vacancies}",
         f"time_step    {step:g} fs",
@@ -259,6 +326,7 @@ __all__ = [
     "ElementNeed",
     "Plan",
     "PlanProblem",
+    "StagePlan",
     "build_plan",
     "formula",
     "valence_electrons",

@@ -13,6 +13,7 @@ from nepal_flows.campaign.file import Location, dotted, parsed_file
 from nepal_flows.campaign.foundation import foundation_problem
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.reference import sections_of
+from nepal_flows.campaign.stages import with_small_cells
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CampaignError, InputError
@@ -78,7 +79,7 @@ def load_campaign(path: str | Path) -> LoadedCampaign:
     structures, file_problems = _read_all(files, path.parent)
     problems += file_problems
     if campaign is not None and not file_problems:
-        campaign = with_elements(campaign, structures)
+        campaign = with_small_cells(with_elements(campaign, structures), structures)
         problems += campaign_problems(campaign, structures)
         problem = foundation_problem(campaign, path.parent)
         if problem is not None:

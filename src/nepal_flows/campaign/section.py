@@ -1,9 +1,15 @@
 """What every section of a campaign file has in common."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from nepal_flows.core.elements import SYMBOLS, atomic_number
 from nepal_flows.schemas.base import Travelling
@@ -15,6 +21,19 @@ class Section(Travelling):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=False
     )
+
+    younger: ClassVar[frozenset[str]] = frozenset()
+    """Keys that are younger than stored documents. At their defaults they are left out when a
+    section is written down, so that the hashes of older campaigns stay what they were."""
+
+    @model_serializer(mode="wrap")
+    def _without_younger_defaults(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = written(self)
+        fields = type(self).model_fields
+        for name in self.younger & content.keys():
+            if getattr(self, name) == fields[name].get_default(call_default_factory=True):
+                del content[name]
+        return content
 
 
 def _known_symbol(value: object) -> object:

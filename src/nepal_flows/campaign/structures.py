@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii, reference_states
 
-from nepal_flows.campaign.exploration import CellChoice, Condition, GateSection, Mix
+from nepal_flows.campaign.exploration import (
+    CellChoice,
+    Condition,
+    GateSection,
+    Mix,
+    SeedsSection,
+)
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.core.elements import atomic_number
 from nepal_flows.core.seeds import CellShape, Mixture, Recipe, Size, made_structure
@@ -15,6 +21,7 @@ from nepal_flows.core.structure import Structure, elements_present
 from nepal_flows.errors import CampaignError, StructureError
 from nepal_flows.io.covalent import smallest_distances
 from nepal_flows.records.keys import derived_seed
+from nepal_flows.typing import FloatArray
 
 _ATOMS_PER_CELL = {"fcc": 4.0, "bcc": 2.0, "diamond": 8.0, "sc": 1.0}
 
@@ -61,11 +68,13 @@ def seed_structures(
     )
     distances = gate_distances(campaign.exploration.gate, structures, campaign=campaign)
     rattles = np.linspace(*section.rattle_A, section.n)
+    factors = _lattice_factors(section, len(chosen))
     seeds = []
     for index in range(section.n):
         source = chosen[index % len(chosen)]
         recipe = Recipe(
             size=_size(campaign, section),
+            volume_factor=float(factors[index // len(chosen)]) ** 3,
             volume_strain=section.volume_strain,
             shear_strain=section.shear_strain,
             rattle=float(rattles[index]),
@@ -113,12 +122,18 @@ def starting_structure(
     """
     start = condition.start
     structure = structures[campaign.structure_index(start.structure)]
+    volume_factor = start.volume_factor
     recipe = Recipe(
         size=enlarged_size(campaign, start, structure, size_factor),
-        volume_factor=start.volume_factor,
+        volume_factor=(
+            float(rng.uniform(*volume_factor))
+            if isinstance(volume_factor, tuple)
+            else volume_factor
+        ),
         shear_strain=start.strain,
         rattle=start.rattle_A,
         n_vacancies=start.vacancies,
+        vacancy_probability=start.vacancy_probability,
         mixture=_mixture(start.mix, structures),
         min_distances=gate_distances(campaign.exploration.gate, structures, campaign=campaign),
     )
@@ -201,6 +216,12 @@ def atomic_volumes(numbers: Sequence[int], structures: Sequence[Structure]) -> d
         else:
             volumes[number] = 8.0 * float(covalent_radii[number]) ** 3
     return volumes
+
+
+def _lattice_factors(section: SeedsSection, n_structures: int) -> FloatArray:
+    """Return the lengths of every structure's seeds over its own, first to last."""
+    n_each = -(-section.n // n_structures)
+    return np.linspace(*(section.lattice_factor or (1.0, 1.0)), n_each)
 
 
 def _size(campaign: Campaign, choice: CellChoice) -> Size:

@@ -62,6 +62,7 @@ def plan_content(loaded: LoadedCampaign, plan: Plan, label_text: str) -> dict[st
             }
             for c in plan.conditions
         ],
+        "small_cell_stages": plan.stages,
         "label_input": label_text,
         "forecast": {
             "n_labels": forecast.n_labels,
@@ -87,8 +88,9 @@ def plan_lines(loaded: LoadedCampaign, plan: Plan, label_text: str, *, brief: bo
         *_need_lines(plan),
         "",
         f"Seeds: {plan.n_seeds} ({_counted(plan.seed_formulas)})",
+        *_stage_lines(plan),
         "",
-        "Exploration, each round:",
+        "Exploration, each round:" if not plan.stages else "Exploration, each round of stage 1:",
         *_condition_lines(plan),
         "",
         *_forecast_lines(loaded, plan),
@@ -144,6 +146,28 @@ def _condition_lines(plan: Plan) -> list[str]:
     ]
     columns = ["condition", "cell", "runs", "steps", "ps", "checks", "confirm", "thin Å", ""]
     return table(columns, rows, indent="  ")
+
+
+def _stage_lines(plan: Plan) -> list[str]:
+    """Return the stages of small cells as a table; nothing without any."""
+    if not plan.stages:
+        return []
+    rows = [
+        [
+            number,
+            stage.words,
+            stage.shape,
+            ", ".join(dict.fromkeys(stage.formulas)),
+            float(round(stage.thickness, 1)),
+            stage.labels_per_iteration,
+            "to the end"
+            if number == len(plan.stages)
+            else stage.max_rounds or "until nothing is found",
+        ]
+        for number, stage in enumerate(plan.stages, start=1)
+    ]
+    columns = ["stage", "cells", "shape", "as", "thin Å", "labels a round", "rounds at most"]
+    return ["", "Stages of small cells:", *table(columns, rows, indent="  ")]
 
 
 def _forecast_lines(loaded: LoadedCampaign, plan: Plan) -> list[str]:

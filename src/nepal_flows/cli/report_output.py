@@ -83,6 +83,10 @@ def _iteration_content(last: IterationDoc | None) -> dict[str, Any]:
     names = (
         "iteration",
         "phase",
+        "size_stage",
+        "stage_round",
+        "label_sums",
+        "force_bias",
         "n_labels_total",
         "n_labels_training",
         "n_labels_holdout",

@@ -22,6 +22,9 @@ SMALLEST_IN_NEURON = 0.05
 SMALLEST_OF_ALL = 1e-3
 """... and at least this share of the median of all columns: saturated neurons give noise."""
 
+ROUNDING = 1e-12
+"""Columns below this share of the largest are zero: ideal cubic cells leave most of them so."""
+
 MOST_SATURATED_SHARE = 0.95
 """Largest rank, as a share of the distinct rows, that counts as saturated."""
 
@@ -155,8 +158,8 @@ def column_scale(root_mean_squares: FloatArray, n_neurons: int) -> FloatArray:
 
 
 def _median(values: FloatArray) -> float:
-    """Return the median of the values that are not zero, or 0."""
-    positive = values[values > 0.0]
+    """Return the median of the values that are more than rounding, or 0."""
+    positive = values[values > ROUNDING * values.max(initial=0.0)]
     return float(np.median(positive)) if len(positive) else 0.0
 
 

@@ -7,7 +7,7 @@ import spglib.error
 
 from nepal_flows.core.lattices import reduced_matrices, wrapped_positions
 from nepal_flows.core.structure import Structure
-from nepal_flows.typing import FloatArray, IntArray
+from nepal_flows.typing import BoolArray, FloatArray, IntArray
 
 spglib.error.OLD_ERROR_HANDLING = False  # failures are exceptions, as spglib advises
 
@@ -36,6 +36,37 @@ def crystal_rotations(structure: Structure, *, tolerance: float = 1e-3) -> IntAr
         return np.eye(3, dtype=np.int64)[None]
     assert found is not None
     return np.unique(np.asarray(found["rotations"], dtype=np.int64), axis=0)
+
+
+def forceless_sites(structure: Structure, *, tolerance: float = 0.02) -> BoolArray:
+    """Return which atoms have no force by symmetry alone, shape (n_atoms,).
+
+    What leaves a site where it is leaves the force on it as it is, too: a force is possible only
+    where the point group of the site is one of the ten polar ones.
+
+    Parameters
+    ----------
+    structure
+        A structure that is periodic throughout.
+    tolerance
+        Largest distance between an atom and the image of another, Å.
+    """
+    scaled = np.linalg.solve(structure.cell.T, structure.positions.T).T
+    crystal = (structure.cell.tolist(), scaled.tolist(), structure.numbers.tolist())
+    try:
+        found = spglib.get_symmetry_dataset(crystal, symprec=tolerance)
+    except spglib.error.SpglibError:
+        return np.zeros(structure.n_atoms, dtype=np.bool_)
+    assert found is not None
+    symbols = found.site_symmetry_symbols
+    return np.array([not _is_polar(symbol) for symbol in symbols], dtype=np.bool_)
+
+
+def _is_polar(symbol: str) -> bool:
+    """Return whether a point group leaves a direction as it is: 1, m, and one axis with mirrors."""
+    if "-" in symbol or "/" in symbol:
+        return False
+    return sum(letter.isdigit() for letter in symbol) <= 1 and symbol.count("m") <= 2
 
 
 def grid_keeps_symmetry(grid: Sequence[int], offset: Sequence[bool], rotations: IntArray) -> bool:
@@ -146,4 +177,4 @@ def _first_of_each_site(
     return np.array(kept, dtype=np.int64)
 
 
-__all__ = ["crystal_rotations", "grid_keeps_symmetry", "primitive_cell"]
+__all__ = ["crystal_rotations", "forceless_sites", "grid_keeps_symmetry", "primitive_cell"]

@@ -5,6 +5,7 @@ from typing import Any
 
 from jobflow import Flow, Job
 
+from nepal_flows.campaign.stages import campaign_at
 from nepal_flows.jobs import (
     ActiveSetMaker,
     AssessMaker,
@@ -45,7 +46,7 @@ class IterationMaker(StageMaker):
         after
             Output of a job that must have run before.
         """
-        campaign = self.campaign
+        campaign = campaign_at(self.campaign, state.size_stage)
         place = (state.campaign_id, state.iteration)
         train = placed(TrainMaker(campaign=campaign).make(state, after=after), *place)
         active_set = placed(ActiveSetMaker(campaign=campaign).make(train.output.key), *place)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nepal_flows.campaign import Campaign
+from nepal_flows.campaign.stages import campaign_at, stage_end
 from nepal_flows.jobs.assess import demands_key
 from nepal_flows.schemas import CampaignState, EndState, IterationDoc, Phase
 
@@ -41,13 +42,15 @@ def next_step(document: IterationDoc, campaign: Campaign) -> Step:
     The campaign is read as it is now, so that a larger budget, another condition or a stricter
     limit, and running again, carry on where the campaign had ended.
     """
-    is_answered = document.demands_key in (None, demands_key(campaign))
+    at_stage = campaign_at(campaign, document.size_stage)
+    is_answered = document.demands_key in (None, demands_key(at_stage))
     if document.certificate is not None and is_answered:
         reasons = ("Every criterion of the certificate holds.",)
         return Step(_state(document, "confirmation"), "converged", reasons)
-    is_ready = document.is_ready_for_confirmation and is_answered
+    is_stage_over = stage_end(document, campaign) is not None
+    is_ready = document.is_ready_for_confirmation and is_answered and not is_stage_over
     phase: Phase = "confirmation" if is_ready else "loop"
-    state = _state(document, phase)
+    state = _next_stage(document) if is_stage_over else _state(document, phase)
     if document.failed_fraction > campaign.labels.max_failed_fraction:
         return Step(
             _state(document, "confirmation"),
@@ -62,7 +65,7 @@ def next_step(document: IterationDoc, campaign: Campaign) -> Step:
         return Step(
             _state(document, "confirmation"), "budget_exhausted", (*spent, *document.reasons)
         )
-    if document.is_stalled and is_answered:
+    if document.is_stalled and is_answered and not is_stage_over:
         return Step(_state(document, "confirmation"), "stalled", tuple(document.reasons))
     return Step(state)
 
@@ -109,7 +112,14 @@ def _state(document: IterationDoc, phase: Phase) -> CampaignState:
         n_clean_rounds=document.n_clean_rounds,
         previous_model_key=document.model_key,
         previous_iteration_key=document.key,
+        size_stage=document.size_stage,
+        stage_round=document.stage_round + 1,
     )
+
+
+def _next_stage(document: IterationDoc) -> CampaignState:
+    stage = {"size_stage": document.size_stage + 1, "stage_round": 0, "n_clean_rounds": 0}
+    return _state(document, "loop").model_copy(update=stage)
 
 
 __all__ = ["Step", "next_step"]

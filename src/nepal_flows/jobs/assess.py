@@ -18,6 +18,8 @@ from nepal_flows.core.rounds import ConvergenceRules, RoundRecord
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames, spent_before
+from nepal_flows.jobs.force_bias import measured_force_bias
+from nepal_flows.jobs.label_sums import labels_by_stage
 from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.rounds import condition_verdicts, force_error, round_record, stored_round
@@ -116,6 +118,7 @@ class AssessMaker(StageMaker):
         verdicts = condition_verdicts(
             runs, judgement.conditions, seen.by_condition, training.training_errors_by_condition
         )
+        by_stage = labels_by_stage(records, state, dataset)
         costs = _costs(records, training, grader, runs, selection, labels, watch.cost())
         spent = total_cost([spent_before(records, state, dataset), *costs.values()])
         document = IterationDoc(
@@ -151,6 +154,12 @@ class AssessMaker(StageMaker):
             core_hours_total=spent.cpu_s / 3600.0,
             gpu_hours_total=spent.gpu_s / 3600.0,
             core_hours_unpaid=selection.core_hours_unpaid,
+            size_stage=state.size_stage,
+            stage_round=state.stage_round,
+            rank_gain=_rank_gain(records, state, grader),
+            label_sums=by_stage.sums,
+            label_costs=by_stage.costs,
+            force_bias=measured_force_bias(records, training, dataset, new),
         )
         if judgement.next_step == "converged":
             certificate = _certificate(document, self.campaign.exploration.gamma_low)
@@ -247,6 +256,16 @@ def _earlier_rounds(
     errors = _holdout_errors(records, previous, dataset)
     now = None if errors is None else force_error(errors)
     return [*earlier[:-1], dataclasses.replace(earlier[-1], holdout_error=now)]
+
+
+def _rank_gain(records: Records, state: CampaignState, grader: ActiveSetDoc) -> float | None:
+    """Return the growth of all ranks over the environments added since the last iteration."""
+    if state.previous_iteration_key is None:
+        return None
+    before = records.load(IterationDoc, state.previous_iteration_key).coverage
+    added = sum(e.n_rows for e in grader.coverage) - sum(e.n_rows for e in before)
+    gained = sum(e.rank for e in grader.coverage) - sum(e.rank for e in before)
+    return gained / added if added > 0 else None
 
 
 def _certificate(document: IterationDoc, gamma_low: float) -> Certificate:

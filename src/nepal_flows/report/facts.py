@@ -1,5 +1,6 @@
 """The few numbers that page, figures and summary agree on, taken from the documents."""
 
+from nepal_flows.campaign.small_cells import SizeStage, SmallCellsSection
 from nepal_flows.report.data import ReportData
 from nepal_flows.report.words import force_rmse
 from nepal_flows.schemas import Calibration, ConditionVerdict, Errors
@@ -87,6 +88,25 @@ def label_counts(data: ReportData) -> tuple[int, int, int, int] | None:
     )
 
 
+def stage_words(data: ReportData) -> str:
+    """Return the stage of small cells that a campaign is in, in words; empty without stages."""
+    stages = size_stages(data)
+    if not stages:
+        return ""
+    index, stage_round = (data.last.size_stage, data.last.stage_round) if data.last else (0, 0)
+    index = min(index, len(stages) - 1)
+    stage = stages[index]
+    text = f"{index + 1} of {len(stages)}: {stage.words}, round {stage_round + 1}"
+    is_open = index < len(stages) - 1 and stage.max_rounds is not None
+    return text + (f" of at most {stage.max_rounds}" if is_open else "")
+
+
+def size_stages(data: ReportData) -> tuple[SizeStage, ...]:
+    """Return the stages of small cells that the campaign file asks for; none without them."""
+    section = data.campaign.settings.get("small_cells")
+    return () if not section else SmallCellsSection.model_validate(section).stages
+
+
 def validation_limits(data: ReportData) -> tuple[dict[str, float], float | None]:
     """Return the force errors the campaign file asks for, meV/Å: by trajectory, and over all."""
     section = data.campaign.settings.get("validation") or {}
@@ -117,6 +137,8 @@ __all__ = [
     "label_counts",
     "largest_safe_error",
     "newest_calibration",
+    "size_stages",
+    "stage_words",
     "training_peak",
     "training_rmse",
     "validation_limits",

@@ -6,6 +6,7 @@ from nepal_flows.report.facts import (
     judged_conditions,
     label_counts,
     largest_safe_error,
+    stage_words,
     training_rmse,
     worst_condition,
 )
@@ -27,6 +28,7 @@ def summary_lines(data: ReportData) -> list[str]:
     rows = (
         ("labels", _labels(data)),
         ("rounds", _rounds(data)),
+        ("stage", stage_words(data)),
         ("conditions", _conditions(data)),
         ("force RMSE", _forces(data)),
         ("called safe", _safe(data)),

@@ -20,6 +20,8 @@ class CampaignState(Travelling, Part):
     n_clean_rounds: int = Field(0, description="Clean rounds running.")
     previous_model_key: str | None = None
     previous_iteration_key: str | None = None
+    size_stage: int = Field(0, description="Stage of small cells, from 0.")
+    stage_round: int = Field(0, description="Round of that stage, from 0.")
 
 
 class ConditionVerdict(Part):
@@ -64,6 +66,44 @@ class Calibration(Part):
     share_called_safe: float | None = None
     largest_error_called_safe_meV_per_A: float | None = None
     spearman: float | None = None
+
+
+class SlopePart(Part):
+    """Slope of predicted against reference forces of some atoms the model had not seen."""
+
+    name: str = Field("", description="The condition; empty for a part by magnitude, or for all.")
+    n_atoms: int
+    mean_force_meV_per_A: float = Field(description="Mean reference force.")
+    slope: float = Field(description="1 where forces are neither too small nor too large.")
+    standard_error: float
+    is_biased: bool = Field(description="Off by more than 3 %, and by twice the standard error.")
+
+
+class ForceBiasPart(Part):
+    """Whether forces come out too small, as they may from many atoms without any."""
+
+    small_force_share: float = Field(
+        description="Share of training atoms with a reference force below 0.01 eV/Å."
+    )
+    small_force_share_by_condition: dict[str, float] = Field(default_factory=dict)
+    whole: SlopePart | None = Field(None, description="Of the hold-out, else of new labels.")
+    by_magnitude: list[SlopePart] = Field(default_factory=list)
+    by_condition: list[SlopePart] = Field(default_factory=list)
+    tested_on: Literal["hold-out", "new labels"] | None = None
+
+    @property
+    def biased(self) -> list[SlopePart]:
+        """The conditions whose forces are biased."""
+        return [part for part in self.by_condition if part.is_biased]
+
+
+class LabelSums(Part):
+    """How many labels there are, and how their cost would grow with the size of cells."""
+
+    n_labels: int = Field(description="Calls of the labeler, failed labels too.")
+    n_atoms: int = Field(description="Sum of N over them.")
+    n_atoms_squared: int = Field(description="Sum of N^2.")
+    n_atoms_cubed: int = Field(description="Sum of N^3.")
 
 
 class Certificate(Part):
@@ -118,6 +158,19 @@ class IterationDoc(Document):
     gpu_hours_total: float = Field(0.0, description="Of the campaign so far.")
     core_hours_unpaid: float = Field(
         0.0, description="Expected of labels that were wanted, but that the budget would not pay."
+    )
+    size_stage: int = Field(0, description="Stage of small cells, from 0.")
+    stage_round: int = Field(0, description="Round of that stage, from 0.")
+    label_sums: dict[str, LabelSums] = Field(
+        default_factory=dict,
+        description="All labels so far: `seeds`, and by stage of small cells, from `0`.",
+    )
+    label_costs: dict[str, Cost] = Field(default_factory=dict, description="What these took.")
+    force_bias: ForceBiasPart | None = None
+    rank_gain: float | None = Field(
+        None,
+        description="Growth of all ranks since the iteration before, over the environments that "
+        "its labels added.",
     )
 
     @property

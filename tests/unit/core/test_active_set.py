@@ -188,6 +188,19 @@ def test_column_that_never_varies_from_zero_gets_a_floor(make_network, rng) -> N
     assert structure_grades(active_set, network.factors(np.zeros(200), moved)).max() < 1.1
 
 
+def test_columns_that_ideal_cells_leave_at_rounding_do_not_set_the_floor(make_network, rng) -> None:
+    network = make_network()
+    y = network.descriptors(rng, 200, 0.5)
+    y[:, 1:] = 1e-32 * rng.standard_normal((200, y.shape[1] - 1))
+    active_set = build_active_set([network.factors(np.zeros(200), y)], ["Cu"])
+    scale = active_set.members[0].column_scale.reshape(4, 7)
+    assert (scale[:, 1:6] >= 0.04 * scale[:, [0, 5]].min(axis=1, keepdims=True)).all()
+    moved = y.copy()
+    moved[:, 1:] = 0.1
+    grades = structure_grades(active_set, network.factors(np.zeros(200), moved))
+    assert 10.0 < grades.max() < 1e8
+
+
 def test_rank_saturates_when_the_last_batch_adds_no_direction(make_network, rng) -> None:
     network = make_network(n_latent=2)
     frames = network.frames(rng, 40, 20)

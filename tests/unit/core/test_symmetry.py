@@ -5,11 +5,17 @@ import itertools
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.lj import LennardJones
 from ase.neighborlist import neighbor_list
 
 from nepal_flows.core.lattices import compact_matrix, supercell
 from nepal_flows.core.structure import Structure
-from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry, primitive_cell
+from nepal_flows.core.symmetry import (
+    crystal_rotations,
+    forceless_sites,
+    grid_keeps_symmetry,
+    primitive_cell,
+)
 from nepal_flows.io.structures import atoms_from_structure, structure_from_atoms
 
 CRYSTALS = {
@@ -89,3 +95,30 @@ def test_perturbed_structure_is_its_own_primitive_cell():
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.1, seed=1)
     assert primitive_cell(structure_from_atoms(atoms)).n_atoms == 4
+
+
+@pytest.mark.parametrize("name", sorted(CRYSTALS))
+def test_no_force_acts_on_the_atoms_of_these_crystals(name):
+    assert forceless_sites(structure_from_atoms(CRYSTALS[name].repeat((2, 1, 1)))).all()
+
+
+def test_atoms_that_left_their_sites_feel_forces():
+    cell = bulk("Cu").repeat((2, 1, 1))
+    cell.positions[1] += (0.2, 0.13, -0.1)
+    assert not forceless_sites(structure_from_atoms(cell)).any()
+
+
+def test_sites_called_forceless_have_no_force_by_a_calculator():
+    cell = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    cell.positions[[1, 2]] += [[0.3, 0.0, 0.0], [-0.3, 0.0, 0.0]]
+    forceless = forceless_sites(structure_from_atoms(cell))
+    cell.calc = LennardJones(sigma=2.2, epsilon=0.1, rc=7.0, smooth=True)
+    forces = np.linalg.norm(cell.get_forces(), axis=1)
+    assert forces[forceless].max(initial=0.0) < 1e-9
+    assert (forces > 1e-3).any()
+
+
+def test_a_site_that_may_move_along_its_axis_has_a_force():
+    cell = bulk("Cu").repeat((1, 1, 3))
+    cell.positions[1] += 0.3 * cell.cell[2] / np.linalg.norm(cell.cell[2])
+    assert not forceless_sites(structure_from_atoms(cell))[1]
