@@ -250,6 +250,12 @@ def _number_problems(campaign: Campaign) -> Iterator[Problem]:
             f"{campaign.budget.labels} are fewer than the {campaign.seeds.n} seeds",
         )
     exploration = campaign.exploration
+    if campaign.selection.criterion == "bayes" and exploration.engine == "gpumd":
+        yield (
+            ("selection", "criterion"),
+            "is `bayes`, which GPUMD cannot evaluate: it knows the grade alone. Choose `grade`, or "
+            "`exploration.engine: native`",
+        )
     for index, condition in enumerate(exploration.conditions):
         if condition.run_in is not None:
             continue

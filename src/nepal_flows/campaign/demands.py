@@ -26,7 +26,17 @@ def demanded_sections(campaign: Campaign, sections: Collection[str]) -> dict[str
         else:
             for name in ("time_limit_s", "checkpoint_interval_s"):
                 del training["nep"][name]
+    selection = dumped.get("selection")
+    if selection is not None and campaign.selection.criterion == "grade":
+        del selection["criterion"], selection["bayes"]
     return dumped
 
 
-__all__ = ["demanded_sections"]
+def demanded_criterion(campaign: Campaign) -> dict[str, Any]:
+    """Return the criterion with its limits as plain JSON values; nothing for the grade."""
+    if campaign.selection.criterion == "grade":
+        return {}
+    return {"criterion": {"bayes": campaign.selection.bayes.model_dump(mode="json")}}
+
+
+__all__ = ["demanded_criterion", "demanded_sections"]

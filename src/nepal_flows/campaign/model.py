@@ -5,7 +5,7 @@ Paths are relative to the campaign file; units are part of the names.
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from nepal_flows.campaign.exploration import (
     ConfirmationSection,
@@ -197,9 +197,42 @@ class ActiveSetSection(Section):
     rcond: Positive = Field(1e-6, lt=1e-2, description="Relative cut of singular values.")
 
 
+class BayesSection(Section):
+    """The Bayesian error as criterion: read where `criterion` is `bayes`."""
+
+    layer: Literal["all", "last"] = Field(
+        "all", description="Parameters with an error: all of the networks, or w1 and b1 alone."
+    )
+    ratio_low: Positive = Field(
+        2.0, gt=1.0, description="R above which an environment is unknown, and may be labelled."
+    )
+    ratio_ceiling: Positive = Field(
+        30.0, description="Frames with an R above this are rejected as exploded."
+    )
+    wanted_error_meV_per_A: NonNegative = Field(
+        0.0,
+        description="Environments with an error bar up to this count as known whatever their R: "
+        "the accuracy that is wanted.",
+    )
+
+    @model_validator(mode="after")
+    def _levels_apart(self) -> "BayesSection":
+        if self.ratio_ceiling <= self.ratio_low:
+            raise ValueError("`ratio_ceiling` must lie above `ratio_low`")
+        return self
+
+
 class SelectionSection(Section):
     """Which candidates are labelled."""
 
+    criterion: Literal["grade", "bayes"] = Field(
+        "grade",
+        description="What tells known from unknown in runs, selection and certificate: the "
+        "extrapolation `grade`, or R of the Bayesian error (`bayes`).",
+    )
+    bayes: BayesSection = Field(
+        default_factory=BayesSection, description="Limits of the Bayesian error."
+    )
     labels_per_iteration: int = Field(
         10, gt=0, le=100_000, description="Most labels of one iteration."
     )
@@ -360,6 +393,7 @@ class Campaign(Section):
 
 __all__ = [
     "ActiveSetSection",
+    "BayesSection",
     "BudgetSection",
     "Campaign",
     "ConvergenceSection",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nepal_flows.campaign.criterion import criterion_limits
 from nepal_flows.campaign.exploration import Condition
 from nepal_flows.campaign.forecast import Forecast, build_forecast
 from nepal_flows.campaign.model import Campaign
@@ -300,9 +301,11 @@ def _condition_plan(
         if stage.ensemble == "npt":
             text += f", {pressures[0]:g} -> {pressures[1]:g} GPa"
         lines.append(text)
+    limits = criterion_limits(campaign)
+    name = {"gamma": "gamma_low", "ratio": "R"}[limits.score]
     lines.append(
         f"check        every {exploration.check_interval} steps after {exploration.burn_in_steps}; "
-        f"gamma_low {exploration.gamma_low:g}, stop {exploration.gamma_stop or 'at the gate only'}"
+        f"{name} {limits.low:g}, stop {limits.stop or 'at the gate only'}"
     )
     burn_in = exploration.burn_in_steps if condition.run_in is None else 0
     graded = condition.n_steps - burn_in

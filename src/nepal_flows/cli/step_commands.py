@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
         ("predict", predict),
         ("active-set", active_set),
         ("grade", grade),
+        ("error-bars", error_bars),
         ("select", select),
         ("warmup", warmup),
     ):
@@ -246,6 +247,40 @@ def grade(
         print_json("grade", grading_content(result))
     else:
         print_lines(*grading_lines(result))
+
+
+def error_bars(
+    model: ModelArgument,
+    train_frames: TrainArgument,
+    structures: StructuresArgument,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Extended XYZ file to write.")],
+    layer: Annotated[
+        Literal["all", "last"],
+        typer.Option("--layer", help="all parameters of the networks, or the last layer."),
+    ] = "all",
+    n_threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write Bayesian error bars of forces, energies and stresses; check them on labelled frames."""
+    from nepal_flows.cli.step_output import error_bars_content, error_bars_lines
+    from nepal_flows.engines.error_bars_step import error_bars_file
+
+    with counter("error bars", quiet=quiet) as progress:
+        result = error_bars_file(
+            model,
+            train_frames,
+            structures,
+            out,
+            layer=layer,
+            n_threads=threads(n_threads),
+            progress=progress,
+        )
+    if as_json:
+        print_json("error-bars", error_bars_content(result))
+    else:
+        print_lines(*error_bars_lines(result))
 
 
 def select(

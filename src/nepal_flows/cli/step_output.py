@@ -7,6 +7,7 @@ import numpy as np
 
 from nepal_flows.cli.output import table
 from nepal_flows.engines.active_set_step import ActiveSetFile
+from nepal_flows.engines.error_bars_step import ErrorBarsFile
 from nepal_flows.engines.grading_step import GradedFile
 from nepal_flows.engines.prediction_step import PredictedFile
 
@@ -143,9 +144,64 @@ def grading_lines(result: GradedFile) -> list[str]:
     ]
 
 
+def error_bars_content(result: ErrorBarsFile) -> dict[str, Any]:
+    """Return the JSON document of error bars."""
+    worth = result.calibration
+    return {
+        "out": result.path,
+        "n_structures": len(result.bars),
+        "n_parameters": len(result.posterior.root),
+        "n_determined": result.posterior.n_determined,
+        "energy_bar_eV_per_atom": [_number(bar.energy) for bar in result.bars],
+        "force_rmse_bar_eV_per_A": [bar.force_rms for bar in result.bars],
+        "max_force_bar_eV_per_A": [bar.largest_force for bar in result.bars],
+        "max_ratio": [float(bar.ratios.max()) for bar in result.bars],
+        "calibration": None
+        if worth is None
+        else {
+            "n_atoms": worth.n_atoms,
+            "factor": worth.factor,
+            "within_one": worth.within_one,
+            "within_two": worth.within_two,
+            "is_sound": worth.is_sound,
+        },
+    }
+
+
+def error_bars_lines(result: ErrorBarsFile) -> list[str]:
+    """Return error bars as text."""
+    expected = 1e3 * np.array([bar.force_rms for bar in result.bars])
+    ratios = np.concatenate([bar.ratios for bar in result.bars])
+    found = result.posterior
+    lines = [
+        f"{len(result.bars)} structures with error bars, in {result.path}",
+        f"{found.n_determined:.0f} of {len(found.root)} parameters are determined by the "
+        "training frames",
+        f"expected force RMSE of a frame: median {np.median(expected):.3g} meV/Å, "
+        f"largest {expected.max():.3g}",
+        f"R < 2, as safe as the training frames: {100 * np.mean(ratios < 2.0):.1f} % of the atoms; "
+        f"largest R {ratios.max():.3g}",
+    ]
+    worth = result.calibration
+    if worth is not None:
+        verdict = "sound" if worth.is_sound else "NOT sound, beyond 0.5 to 2"
+        lines.append(
+            f"on labelled frames error over bar is {worth.factor:.2f} ({verdict}); "
+            f"{100 * worth.within_one:.0f} % within one bar, {100 * worth.within_two:.0f} % within "
+            "two (68 and 95 expected)"
+        )
+    return lines
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
 __all__ = [
     "active_set_content",
     "active_set_lines",
+    "error_bars_content",
+    "error_bars_lines",
     "grading_content",
     "grading_lines",
     "prediction_content",

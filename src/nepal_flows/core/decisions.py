@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.bayes.pool import PosteriorPool
 from nepal_flows.core.extrapolation import grades_by_frame
 from nepal_flows.core.nep.projections import ProjectionFactors
 from nepal_flows.typing import BoolArray
@@ -107,6 +108,8 @@ class DecisionBook:
     ----------
     active_set, candidates, gate_reasons, n_threads
         As for ``select_frames``.
+    scores
+        The same candidates, to be scored by the Bayesian error instead of the grade.
 
     Attributes
     ----------
@@ -128,6 +131,7 @@ class DecisionBook:
         candidates: Sequence[ProjectionFactors],
         gate_reasons: Mapping[int, str],
         *,
+        scores: PosteriorPool | None = None,
         n_threads: int = 1,
     ) -> None:
         n = len(candidates)
@@ -143,7 +147,11 @@ class DecisionBook:
             for i, frame in enumerate(candidates)
             if all(np.isfinite(part).all() for part in (frame.y, frame.v, frame.t))
         ]
-        graded = grades_by_frame(active_set, [candidates[i] for i in finite], n_threads=n_threads)
+        if scores is not None:
+            graded = scores.part(finite).scores_by_frame()
+        else:
+            factors = [candidates[i] for i in finite]
+            graded = grades_by_frame(active_set, factors, n_threads=n_threads)
         self.atom_grades = dict(zip(finite, graded, strict=True))
         for i in range(n):
             if i not in self.atom_grades:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.bayes.pool import PosteriorPool
 from nepal_flows.core.decisions import Decision, DecisionBook, Reason, Selection
 from nepal_flows.core.duplicates import KnownFrames
 from nepal_flows.core.frame_pool import FramePool, RebuiltPool
@@ -36,6 +37,7 @@ def select_frames(
     also_labelled: Sequence[ProjectionFactors] = (),
     duplicate_tolerance: float = 0.001,
     method: Method = "greedy",
+    scores: PosteriorPool | None = None,
     memory_limit_MB: float = 2000.0,
     n_threads: int = 1,
 ) -> Selection:
@@ -68,6 +70,9 @@ def select_frames(
         ``greedy``; ``farthest``: those above the threshold, farthest first by mean descriptor
         from everything labelled and selected; ``maxvol``: those with most rows in the active
         set of training frames and candidates together.
+    scores
+        The same candidates as a :class:`PosteriorPool`: R is compared with threshold and ceiling,
+        and re-graded, instead of the grade.
     memory_limit_MB
         Bound on the working memory.
     n_threads
@@ -76,12 +81,17 @@ def select_frames(
     Raises
     ------
     InputError
-        If the budget is negative, the threshold is not positive, or the method is unknown.
+        If the budget is negative, the threshold is not positive, or the method is unknown or rests
+        on the active set where scores are given.
     ActiveSetError
         If the active set does not fit the factors.
     """
     _check_options(budget, threshold, duplicate_tolerance, method)
-    book = DecisionBook(active_set, candidates, gate_reasons or {}, n_threads=n_threads)
+    if method == "maxvol" and scores is not None:
+        raise InputError("`method` is 'maxvol', which knows no `scores`; choose 'greedy'.")
+    book = DecisionBook(
+        active_set, candidates, gate_reasons or {}, scores=scores, n_threads=n_threads
+    )
     known = KnownFrames([*training, *also_labelled])
     pool_class = FramePool if active_set.variant == "subspace" else RebuiltPool
     survivors = [i for i in range(len(candidates)) if book.open[i]]
@@ -104,7 +114,8 @@ def select_frames(
         may_bridge=not all(member.is_saturated for member in active_set.members),
         duplicate_tolerance=duplicate_tolerance,
     )
-    course = _Course(book, pool(), places, known, limits)
+    scored = pool() if scores is None else scores.part(survivors)
+    course = _Course(book, scored, places, known, limits)
     if method == "greedy":
         _choose_greedily(course)
     elif method == "farthest":
@@ -131,7 +142,7 @@ class _Course:
     def __init__(
         self,
         book: DecisionBook,
-        pool: FramePool | RebuiltPool,
+        pool: FramePool | RebuiltPool | PosteriorPool,
         survivors: IntArray,
         known: KnownFrames,
         limits: _Limits,

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.bayes.evidence import Posterior
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.gpumd.devices import claimed_gpu
@@ -13,6 +14,7 @@ from nepal_flows.engines.md_run import MdRun, MdSegment
 from nepal_flows.engines.native_md import run_native_md
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import model_sha256, read_nep_txt
+from nepal_flows.io.posterior import unpack_posterior
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class ExplorationTask:
         Body of a run.in instead of the protocol, for GPUMD.
     lease
         GPUs to run GPUMD on; None for the native engine.
+    posterior
+        The packed posterior of exactly that model, if frames are scored by R.
     """
 
     model_text: str
@@ -66,6 +70,7 @@ class ExplorationTask:
     options: dict[str, Any] = field(default_factory=dict)
     body: str | None = None
     lease: GpuLease | None = None
+    posterior: bytes | None = None
 
 
 def run_exploration(task: ExplorationTask) -> MdRun:
@@ -97,10 +102,26 @@ def run_exploration(task: ExplorationTask) -> MdRun:
         model,
         task.protocol,
         active_set=active_set,
+        posterior=None if task.posterior is None else posterior_of(task),
         seed=task.seed,
         model_sha256=model_sha256(task.model_text),
         **task.options,
     )
+
+
+def posterior_of(task: ExplorationTask) -> Posterior:
+    """Return the posterior of a task's model.
+
+    Raises
+    ------
+    ModelError
+        If it belongs to another model.
+    """
+    packed = _unpacked_posterior(task.posterior or b"")
+    return packed.require_model(model_sha256(task.model_text))
+
+
+_unpacked_posterior = lru_cache(maxsize=2)(unpack_posterior)
 
 
 @lru_cache(maxsize=2)
@@ -109,4 +130,4 @@ def model_and_active_set(text: str, packed: bytes) -> tuple[NepModel, ActiveSet]
     return read_nep_txt(text), unpack_active_set(packed)
 
 
-__all__ = ["ExplorationTask", "GpuLease", "model_and_active_set", "run_exploration"]
+__all__ = ["ExplorationTask", "GpuLease", "model_and_active_set", "posterior_of", "run_exploration"]

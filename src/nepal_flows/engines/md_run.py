@@ -76,6 +76,9 @@ class MdTrace:
         Largest grade of the frame; NaN if the run did not grade.
     gamma_by_element
         Largest grade of every element of the structure, by symbol.
+    expected_rmse_eV_per_A, largest_bar_eV_per_A
+        Force error of the frame, and of its worst atom, that the Bayesian error expects; None
+        where it was not asked.
     """
 
     step: IntArray
@@ -87,13 +90,19 @@ class MdTrace:
     volume_A3: FloatArray
     gamma: FloatArray
     gamma_by_element: dict[str, FloatArray] = field(default_factory=dict)
+    expected_rmse_eV_per_A: FloatArray | None = None
+    largest_bar_eV_per_A: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.step)
 
     def as_arrays(self) -> dict[str, AnyArray]:
         """Return the columns by name, those of elements as ``gamma.Cu``."""
-        columns = {name: value for name, value in vars(self).items() if name != "gamma_by_element"}
+        columns = {
+            name: value
+            for name, value in vars(self).items()
+            if name != "gamma_by_element" and value is not None
+        }
         by_element = {f"gamma.{name}": value for name, value in self.gamma_by_element.items()}
         return {**columns, **by_element}
 

@@ -13,7 +13,7 @@ ASE's Langevin integrator took 20 with the same kernels and 48 with calorine's C
 atoms, cutoffs 5/4 Å, 40 neurons; 4, 240 and 330 µs for 2 atoms; see benchmarks/dynamics.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,6 +21,9 @@ import numpy as np
 from ase.data import atomic_masses
 
 from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.bayes.bars import frame_bars
+from nepal_flows.core.bayes.evidence import Posterior
+from nepal_flows.core.bayes.pool import atom_scores
 from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.gate import PhysicsGate
@@ -49,6 +52,8 @@ def run_native_md(
     protocol: Sequence[MdSegment],
     *,
     active_set: ActiveSet | None = None,
+    posterior: Posterior | None = None,
+    wanted_error: float = 0.0,
     seed: int,
     check_interval: int = 10,
     gamma_low: float = 5.0,
@@ -77,6 +82,11 @@ def run_native_md(
         Segments, one after the other; velocities are drawn at the first temperature.
     active_set
         Grades the frames; without it none is graded and there are no candidates.
+    posterior
+        Of the model: frames are scored by R of the Bayesian error, wherever a grade is spoken of;
+        the active set then only says what the model belongs to.
+    wanted_error
+        Atoms whose error bar is at most this, eV/Å, score at most 1.
     seed
         Fixes the run bit by bit on one machine.
     check_interval
@@ -129,12 +139,13 @@ def run_native_md(
         gate=gate,
         check_interval=check_interval,
         burn_in=burn_in_steps,
-        with_factors=active_set is not None,
+        with_factors=active_set is not None and posterior is None,
     )
     checks = range(burn_in_steps // check_interval + 1, requested // check_interval + 1)
     collector = _Collector(
         dynamics=dynamics,
         active_set=active_set,
+        bars=None if posterior is None else _Bars(posterior, model, wanted_error),
         gamma_low=gamma_low,
         gamma_stop=gamma_stop,
         ceiling=candidate_ceiling,
@@ -219,11 +230,33 @@ _COLUMNS = {
 
 
 @dataclass(eq=False)
+class _Bars:
+    """Scores by the Bayesian error, and what it expected of every check."""
+
+    posterior: Posterior
+    model: NepModel
+    wanted: float
+    expected: list[float] = field(default_factory=list)
+    largest: list[float] = field(default_factory=list)
+
+    def scores(self, frames: Iterable[Structure]) -> FloatArray:
+        """Return the score of every atom of every frame, shape (n_frames, n_atoms)."""
+        rows = []
+        for frame in frames:
+            bars = frame_bars(self.posterior, self.model, frame)
+            self.expected.append(bars.force_rms)
+            self.largest.append(bars.largest_force)
+            rows.append(atom_scores(bars, self.wanted))
+        return np.array(rows)
+
+
+@dataclass(eq=False)
 class _Collector:
     """What a run has gathered so far; positions are kept of chosen frames alone."""
 
     dynamics: Dynamics
     active_set: ActiveSet | None
+    bars: _Bars | None
     gamma_low: float
     gamma_stop: float | None
     ceiling: float
@@ -266,6 +299,10 @@ class _Collector:
 
     def _grades(self, checks: Checks) -> FloatArray:
         """Return the grade of every atom at every check, shape (n_checks, n_atoms), or nothing."""
+        if self.bars is not None and len(checks) > 0:
+            return self.bars.scores(
+                self.dynamics.frame(checks, index) for index in range(len(checks))
+            )
         if self.active_set is None or checks.factors is None or len(checks) == 0:
             return np.zeros((len(checks), 0))
         n_atoms = self.dynamics.start.n_atoms
@@ -327,6 +364,10 @@ class _Collector:
             for name in list(columns)
             if name.startswith(prefix)
         }
+        if self.bars is not None:
+            n = len(columns["step"])
+            columns["expected_rmse_eV_per_A"] = np.array(self.bars.expected[:n])
+            columns["largest_bar_eV_per_A"] = np.array(self.bars.largest[:n])
         return MdTrace(**columns, gamma_by_element=by_element)
 
 

@@ -11,6 +11,7 @@ from nepal_flows.jobs import (
     AssessMaker,
     ExploreMaker,
     LabelMaker,
+    PosteriorMaker,
     SelectMaker,
     StageMaker,
     TrainMaker,
@@ -50,24 +51,30 @@ class IterationMaker(StageMaker):
         place = (state.campaign_id, state.iteration)
         train = placed(TrainMaker(campaign=campaign).make(state, after=after), *place)
         active_set = placed(ActiveSetMaker(campaign=campaign).make(train.output.key), *place)
+        grader_key = active_set.output.key
+        made = [train, active_set]
+        if campaign.selection.criterion == "bayes":
+            posterior = placed(PosteriorMaker(campaign=campaign).make(grader_key), *place)
+            grader_key = posterior.output.active_set_key
+            made.append(posterior)
         explorer = ExploreMaker(campaign=campaign, bundle_size=self.explore_bundle)
         labeler = self.labeler or LabelMaker(campaign=campaign)
         explore = [
-            placed(explorer.make(state, active_set.output.key, bundle), *place, number)
+            placed(explorer.make(state, grader_key, bundle), *place, number)
             for number, bundle in enumerate(explorer.bundles(state.phase))
         ]
         explorations = [job.output.keys for job in explore]
         select = placed(
-            SelectMaker(campaign=campaign).make(state, active_set.output.key, explorations), *place
+            SelectMaker(campaign=campaign).make(state, grader_key, explorations), *place
         )
         label = placed(labeler.make(select.output.key), *place)
         assess = placed(
             AssessMaker(campaign=campaign).make(
-                state, active_set.output.key, explorations, select.output.key, label.output
+                state, grader_key, explorations, select.output.key, label.output
             ),
             *place,
         )
-        jobs: list[Any] = [train, active_set, *explore, select, label, assess]
+        jobs: list[Any] = [*made, *explore, select, label, assess]
         return Flow(jobs, output=assess.output, name=f"iteration {state.iteration}")
 
 

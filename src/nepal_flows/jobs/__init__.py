@@ -5,6 +5,7 @@ from nepal_flows.jobs.assess import AssessMaker
 from nepal_flows.jobs.close import CloseMaker
 from nepal_flows.jobs.explore import ExploreMaker
 from nepal_flows.jobs.label import LabelMaker
+from nepal_flows.jobs.posterior import PosteriorMaker
 from nepal_flows.jobs.seed import SeedMaker
 from nepal_flows.jobs.select import SelectMaker
 from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker
@@ -19,6 +20,7 @@ __all__ = [
     "CloseMaker",
     "ExploreMaker",
     "LabelMaker",
+    "PosteriorMaker",
     "SeedMaker",
     "SelectMaker",
     "StageMaker",

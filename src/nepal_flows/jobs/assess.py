@@ -8,14 +8,11 @@ import numpy as np
 from jobflow import job
 
 from nepal_flows.campaign import Campaign
-from nepal_flows.campaign.demands import demanded_sections
+from nepal_flows.campaign.criterion import Limits, criterion_limits
+from nepal_flows.campaign.demands import demanded_criterion, demanded_sections
 from nepal_flows.core.calibration import GradeErrorTable, grade_error_table
 from nepal_flows.core.convergence import judge_campaign
-from nepal_flows.core.extrapolation import structure_grades
-from nepal_flows.core.nep.potential import predict_many
-from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.rounds import ConvergenceRules, RoundRecord
-from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames, spent_before
 from nepal_flows.jobs.force_bias import measured_force_bias
@@ -23,6 +20,7 @@ from nepal_flows.jobs.label_sums import labels_by_stage
 from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.rounds import condition_verdicts, force_error, round_record, stored_round
+from nepal_flows.jobs.scored_errors import bar_warnings, error_bars, scores_and_errors
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model
 from nepal_flows.jobs.timing import Stopwatch, total_cost
 from nepal_flows.records import ChosenLabel, Records, derived_key
@@ -105,9 +103,14 @@ class AssessMaker(StageMaker):
         new = [entry for entry in (*dataset.train, *dataset.holdout) if _is_new(entry, state)]
         unseen = [*new, *(entry for entry in dataset.holdout if not _is_new(entry, state))]
         seen = _seen(records, training, new)
-        table = _grades_and_errors(
-            records, training, grader, unseen, self.campaign.exploration.gamma_low
-        )
+        limits = criterion_limits(self.campaign)
+        found_errors = scores_and_errors(records, training, grader, unseen, self.campaign)
+        table = None
+        if found_errors is not None:
+            table = grade_error_table(
+                found_errors.scores, found_errors.errors, gamma_low=limits.low
+            )
+        bars = error_bars(found_errors)
         holdout = _holdout_errors(records, training, dataset)
         this_round = round_record(
             state.phase, runs, grader.coverage, training, seen.by_condition, holdout, len(new)
@@ -143,8 +146,9 @@ class AssessMaker(StageMaker):
             new_label_errors=seen.all,
             holdout_errors=holdout,
             calibration=_calibration(table),
+            error_bars=bars,
             checks=judgement.checks,
-            reasons=list(judgement.reasons),
+            reasons=[*judgement.reasons, *bar_warnings(bars)],
             is_clean=judgement.is_clean,
             n_clean_rounds=judgement.n_clean_rounds,
             is_ready_for_confirmation=judgement.next_step == "confirm",
@@ -162,7 +166,7 @@ class AssessMaker(StageMaker):
             force_bias=measured_force_bias(records, training, dataset, new),
         )
         if judgement.next_step == "converged":
-            certificate = _certificate(document, self.campaign.exploration.gamma_low)
+            certificate = _certificate(document, limits)
             document = document.model_copy(update={"certificate": certificate})
         report_progress("assess", 1, 1, _note(document))
         return records.put(document)
@@ -175,7 +179,8 @@ def demands_key(campaign: Campaign) -> str:
     certificate itself once the campaign file demands something else.
     """
     sections = ("training", "active_set", "exploration", "convergence", "confirmation")
-    return derived_key("demands", demanded_sections(campaign, sections))
+    demands = demanded_sections(campaign, sections) | demanded_criterion(campaign)
+    return derived_key("demands", demands)
 
 
 def rules_of(campaign: Campaign) -> ConvergenceRules:
@@ -207,26 +212,6 @@ def _seen(records: Records, training: TrainingDoc, entries: Sequence[ChosenLabel
         all=errors_of(model, frames, references),
         by_condition=errors_by_condition(model, frames, conditions, references),
     )
-
-
-def _grades_and_errors(
-    records: Records,
-    training: TrainingDoc,
-    grader: ActiveSetDoc,
-    entries: Sequence[ChosenLabel],
-    gamma_low: float,
-) -> GradeErrorTable | None:
-    """Return grade against true error of the atoms of frames that the model has not seen."""
-    if not entries:
-        return None
-    model = read_nep_txt(records.blobs.get(training.model).decode())
-    active_set = unpack_active_set(records.blobs.get(grader.active_set))
-    frames = labelled_frames(records, tuple(entries))
-    structures = [frame.structure for frame in frames]
-    predictions = predict_many(model, structures)
-    grades = [structure_grades(active_set, projection_factors(model, s)) for s in structures]
-    errors = [p.forces - frame.forces for p, frame in zip(predictions, frames, strict=True)]
-    return grade_error_table(np.concatenate(grades), np.concatenate(errors), gamma_low=gamma_low)
 
 
 def _holdout_errors(records: Records, training: TrainingDoc, dataset: Dataset) -> Errors | None:
@@ -268,19 +253,21 @@ def _rank_gain(records: Records, state: CampaignState, grader: ActiveSetDoc) -> 
     return gained / added if added > 0 else None
 
 
-def _certificate(document: IterationDoc, gamma_low: float) -> Certificate:
+def _certificate(document: IterationDoc, limits: Limits) -> Certificate:
     """Return the certificate of a clean confirmation."""
-    calibration = document.calibration
+    table = document.calibration
     return Certificate(
         model_sha256=document.model_sha256,
-        gamma_low=gamma_low,
+        score=limits.score,
+        gamma_low=limits.low,
         conditions=document.conditions,
         coverage=document.coverage,
-        calibration=calibration,
+        calibration=table,
+        error_bars=document.error_bars,
         training_errors=document.training_errors,
         holdout_errors=document.holdout_errors,
         largest_error_called_safe_meV_per_A=(
-            None if calibration is None else calibration.largest_error_called_safe_meV_per_A
+            None if table is None else table.largest_error_called_safe_meV_per_A
         ),
         not_covered=list(NOT_COVERED),
     )

@@ -1,14 +1,15 @@
 """Exploration: molecular dynamics of every condition with the newest model."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jobflow import job
 
-from nepal_flows.campaign.demands import demanded_sections
+from nepal_flows.campaign.criterion import criterion_limits
+from nepal_flows.campaign.demands import demanded_criterion, demanded_sections
 from nepal_flows.campaign.exploration import Condition
 from nepal_flows.campaign.structures import gate_distances, starting_structure
 from nepal_flows.core.gate import PhysicsGate
@@ -20,6 +21,7 @@ from nepal_flows.engines.pool import TaskResult, WorkerPool, shared_pool
 from nepal_flows.io.frames import pack_arrays, pack_frames
 from nepal_flows.io.run_in import body_steps
 from nepal_flows.jobs.gpus import leased_gpus
+from nepal_flows.jobs.posterior import posterior_key
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.routing import bundles
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
@@ -32,7 +34,9 @@ from nepal_flows.schemas import (
     Cost,
     ExplorationDoc,
     Phase,
+    PosteriorDoc,
 )
+from nepal_flows.typing import FloatArray
 
 PRELOAD = ("nepal_flows.engines.exploration",)
 """What a worker process imports before its first run."""
@@ -155,6 +159,7 @@ class ExploreMaker(StageMaker):
         exploration = demanded_sections(self.campaign, {"exploration"})["exploration"]
         del exploration["conditions"]
         asked = {**exploration, "n_audit": self.campaign.selection.audit_per_iteration}
+        asked |= demanded_criterion(self.campaign)
         if phase == "confirmation":
             asked["confirmation"] = self.campaign.confirmation.model_dump(mode="json")
         return asked
@@ -172,6 +177,10 @@ class ExploreMaker(StageMaker):
         model = graded_model(records, grader)
         model_text = records.blobs.get(model.model).decode()
         active_set = records.blobs.get(grader.active_set)
+        posterior = None
+        if self.campaign.selection.criterion == "bayes":
+            document = records.load(PosteriorDoc, posterior_key(self.campaign, grader))
+            posterior = records.blobs.get(document.posterior)
         return [
             ExplorationTask(
                 model_text=model_text,
@@ -181,6 +190,7 @@ class ExploreMaker(StageMaker):
                 seed=run.seed,
                 options=self._options(structures, grader),
                 body=run.condition.run_in,
+                posterior=posterior,
             )
             for run in runs
         ]
@@ -216,11 +226,13 @@ class ExploreMaker(StageMaker):
             temperature_factor=section.gate.temperature_factor,
             temperature_margin=section.gate.temperature_margin_K,
         )
-        return {
+        limits = criterion_limits(self.campaign)
+        by_bars = {"wanted_error": limits.wanted} if limits.score == "ratio" else {}
+        return by_bars | {
             "check_interval": section.check_interval,
-            "gamma_low": section.gamma_low,
-            "gamma_stop": section.gamma_stop,
-            "candidate_ceiling": section.candidate_ceiling if has_scale else NO_CEILING,
+            "gamma_low": limits.low,
+            "gamma_stop": limits.stop,
+            "candidate_ceiling": limits.ceiling if has_scale else NO_CEILING,
             "n_candidates": section.candidates_per_run,
             "n_audit": self.campaign.selection.audit_per_iteration,
             "gate": gate,
@@ -242,7 +254,8 @@ class ExploreMaker(StageMaker):
     ) -> ExplorationDoc:
         md: MdRun = _died(task, result) if result.outcome == "crashed" else result.value_or_raise()
         gamma = md.trace.gamma
-        gamma_low = self.campaign.exploration.gamma_low
+        limits = criterion_limits(self.campaign)
+        gamma_low = limits.low
         windows = count_windows(gamma, gamma_low)
         return ExplorationDoc(
             key=run.key,
@@ -267,7 +280,10 @@ class ExploreMaker(StageMaker):
             window_checks=windows.length,
             n_windows=windows.n_windows,
             n_exceeded_windows=windows.n_exceeded,
+            score=limits.score,
             gamma_low=gamma_low,
+            expected_force_rmse_meV_per_A=_in_meV(md.trace.expected_rmse_eV_per_A, _rms),
+            largest_bar_meV_per_A=_in_meV(md.trace.largest_bar_eV_per_A, np.max),
             gamma_max=md.gamma_max if md.n_checks else 0.0,
             gamma_quantiles=_quantiles(gamma),
             gamma_max_by_element=md.gamma_max_by_element,
@@ -310,6 +326,15 @@ def _packed(records: Records, frames: Sequence[MdFrame]) -> BlobRef | None:
         arrays={"gamma": [frame.grades for frame in frames]},
     )
     return records.blobs.put(content, "frames.npz")
+
+
+def _rms(values: FloatArray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _in_meV(values: FloatArray | None, one: Callable[[FloatArray], float]) -> float | None:
+    """Return one number of many, in meV; None where there are none."""
+    return None if values is None or len(values) == 0 else 1000.0 * float(one(values))
 
 
 def _quantiles(gamma: Any) -> dict[str, float]:

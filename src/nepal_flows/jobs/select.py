@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 from jobflow import job
 
+from nepal_flows.campaign import Campaign
+from nepal_flows.campaign.criterion import criterion_limits
+from nepal_flows.campaign.demands import demanded_sections
 from nepal_flows.campaign.label_costs import LabelCosts, affordable
 from nepal_flows.core.active_set import ActiveSet
+from nepal_flows.core.bayes.evidence import Posterior
+from nepal_flows.core.bayes.pool import PosteriorPool
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors
 from nepal_flows.core.selection import Decision, Selection, select_frames
@@ -20,6 +25,7 @@ from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.frames import pack_frames, unpack_frames
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.jobs.dataset import Dataset, campaign_dataset, spent_before
+from nepal_flows.jobs.posterior import stored_posterior
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
 from nepal_flows.jobs.timing import Stopwatch, total_cost
@@ -57,11 +63,12 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Grader:
-    """A model with its active set and the rows that stand behind it."""
+    """A model with its active set and the rows that stand behind it, and what scores by R."""
 
     model: NepModel
     active_set: ActiveSet
     training: list[ProjectionFactors]
+    posterior: Posterior | None
 
 
 @dataclass
@@ -88,7 +95,8 @@ class SelectMaker(StageMaker):
         records = Records.current()
         keys = [key for bundle in exploration_keys for key in bundle]
         budget = self.campaign.budget
-        asked: tuple[Any, ...] = (self.campaign.selection.model_dump(mode="json"), budget.labels)
+        selection = demanded_sections(self.campaign, {"selection"})["selection"]
+        asked: tuple[Any, ...] = (selection, budget.labels)
         asked += (budget.core_hours,) if budget.core_hours is not None else ()
         key = derived_key("selection", state.campaign_id, state.iteration, keys, *asked)
         return made_once(
@@ -111,7 +119,7 @@ class SelectMaker(StageMaker):
         runs = [records.load(ExplorationDoc, run) for run in run_keys]
         grader_doc = records.load(ActiveSetDoc, active_set_key)
         dataset = campaign_dataset(records, state.campaign_id, self.campaign)
-        grader = _grader(records, grader_doc)
+        grader = _grader(records, grader_doc, self.campaign)
         candidates = _frames(records, runs, "candidates")
         budget = max(0, self.campaign.budget.labels - dataset.n_labels)
         n_wanted = min(self.campaign.selection.labels_per_iteration, budget)
@@ -152,7 +160,16 @@ class SelectMaker(StageMaker):
         iteration: int,
         n_wanted: int,
     ) -> Selection:
-        section = self.campaign.selection
+        limits = criterion_limits(self.campaign)
+        scores = None
+        if grader.posterior is not None:
+            scores = PosteriorPool(
+                grader.posterior,
+                grader.model,
+                [frame.structure for frame in candidates],
+                wanted=limits.wanted,
+                n_threads=self.campaign.resources.workers,
+            )
         # made in this iteration by a selection that a change of the campaign file replaced
         late = [entry for entry in dataset.train if entry.iteration == iteration]
         known = [
@@ -164,10 +181,11 @@ class SelectMaker(StageMaker):
             grader.training,
             [projection_factors(grader.model, frame.structure) for frame in candidates],
             budget=n_wanted,
-            threshold=section.threshold,
-            ceiling=self.campaign.exploration.candidate_ceiling,
+            threshold=limits.threshold,
+            ceiling=limits.ceiling,
             also_labelled=[projection_factors(grader.model, s) for s in known],
-            duplicate_tolerance=section.duplicate_tolerance,
+            duplicate_tolerance=self.campaign.selection.duplicate_tolerance,
+            scores=scores,
             memory_limit_MB=self.campaign.resources.memory_limit_MB,
             n_threads=self.campaign.resources.workers,
         )
@@ -184,7 +202,7 @@ class SelectMaker(StageMaker):
         """Return frames drawn at random, no condition twice before each had its turn."""
         known = {entry.label.structure_key for entry in (*dataset.train, *dataset.holdout)}
         known |= {structure_key(frame.structure) for frame in chosen}
-        ceiling = AUDIT_CEILING * self.campaign.exploration.gamma_low
+        ceiling = AUDIT_CEILING * criterion_limits(self.campaign).low
         pool = [
             frame
             for frame in _frames(records, runs, "audit")
@@ -236,7 +254,7 @@ class SelectMaker(StageMaker):
         return frame.run.key == other.run.key and abs(frame.step - other.step) <= window
 
 
-def _grader(records: Records, document: ActiveSetDoc) -> Grader:
+def _grader(records: Records, document: ActiveSetDoc, campaign: Campaign) -> Grader:
     training = graded_model(records, document)
     model = read_nep_txt(records.blobs.get(training.model).decode())
     frames = unpack_frames(records.blobs.get(training.dataset)).structures
@@ -244,6 +262,11 @@ def _grader(records: Records, document: ActiveSetDoc) -> Grader:
         model=model,
         active_set=unpack_active_set(records.blobs.get(document.active_set)),
         training=[projection_factors(model, structure) for structure in frames],
+        posterior=(
+            stored_posterior(records, campaign, document)
+            if campaign.selection.criterion == "bayes"
+            else None
+        ),
     )
 
 

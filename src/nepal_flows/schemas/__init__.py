@@ -12,6 +12,7 @@ from nepal_flows.schemas.campaign import (
     Certificate,
     ConditionVerdict,
     EndState,
+    ErrorBars,
     ForceBiasPart,
     IterationDoc,
     LabelSums,
@@ -21,7 +22,13 @@ from nepal_flows.schemas.campaign import (
 from nepal_flows.schemas.carving import CarvingDoc, CarvingFidelity, carving_document
 from nepal_flows.schemas.exploration import ExplorationDoc, SelectedFrame, SelectionDoc
 from nepal_flows.schemas.label import Ancestry, Attempt, Correction, LabelDoc
-from nepal_flows.schemas.model import ActiveSetDoc, CheckpointDoc, ElementCoverage, TrainingDoc
+from nepal_flows.schemas.model import (
+    ActiveSetDoc,
+    CheckpointDoc,
+    ElementCoverage,
+    PosteriorDoc,
+    TrainingDoc,
+)
 
 __all__ = [
     "ActiveSetDoc",
@@ -44,6 +51,7 @@ __all__ = [
     "Document",
     "ElementCoverage",
     "EndState",
+    "ErrorBars",
     "Errors",
     "ExplorationDoc",
     "ForceBiasPart",
@@ -53,6 +61,7 @@ __all__ = [
     "Outcome",
     "Part",
     "Phase",
+    "PosteriorDoc",
     "Role",
     "SelectedFrame",
     "SelectionDoc",

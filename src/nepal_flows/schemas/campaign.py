@@ -106,14 +106,28 @@ class LabelSums(Part):
     n_atoms_cubed: int = Field(description="Sum of N^3.")
 
 
+class ErrorBars(Part):
+    """What the Bayesian error bars of a model were worth on frames it had not seen."""
+
+    n_atoms: int
+    factor: float = Field(description="Root mean square of error over bar; 1 is right.")
+    within_one: float = Field(description="Share of force components within one bar.")
+    within_two: float
+    expected_force_rmse_meV_per_A: float = Field(description="Of those frames, from the bars.")
+    force_rmse_meV_per_A: float = Field(description="... and what it was.")
+    is_sound: bool = Field(description="Whether the factor lies between 0.5 and 2.")
+
+
 class Certificate(Part):
     """What was shown about the delivered model, condition by condition, and what was not."""
 
     model_sha256: str
+    score: str = Field("gamma", description="What the grades are: gamma, or ratio (R).")
     gamma_low: float
     conditions: list[ConditionVerdict]
     coverage: list[ElementCoverage]
     calibration: Calibration | None = None
+    error_bars: ErrorBars | None = None
     training_errors: Errors
     holdout_errors: Errors | None = None
     largest_error_called_safe_meV_per_A: float | None = None
@@ -143,6 +157,7 @@ class IterationDoc(Document):
     new_label_errors: Errors | None = None
     holdout_errors: Errors | None = None
     calibration: Calibration | None = None
+    error_bars: ErrorBars | None = Field(None, description="Where the criterion is `bayes`.")
     checks: dict[str, bool] = Field(description="Every criterion of convergence, by name.")
     reasons: list[str] = Field(description="What is still missing, in sentences.")
     is_clean: bool

@@ -32,12 +32,19 @@ class ExplorationDoc(Document):
     window_checks: int = Field(description="Checks per decorrelated window.")
     n_windows: int
     n_exceeded_windows: int
+    score: str = Field(
+        "gamma", description="What the grades are: gamma, or R of the Bayesian error (ratio)."
+    )
     gamma_low: float
     gamma_max: float
     gamma_quantiles: dict[str, float] = Field(
         default_factory=dict, description="Of the frame maximum: 0.5, 0.9, 0.99."
     )
     gamma_max_by_element: dict[str, float] = Field(default_factory=dict)
+    expected_force_rmse_meV_per_A: float | None = Field(
+        None, description="Of the visited frames, from the error bars."
+    )
+    largest_bar_meV_per_A: float | None = Field(None, description="Largest error bar of any atom.")
     candidates: BlobRef | None = Field(None, description="Thinned candidate frames (frames.npz).")
     n_candidates: int = 0
     audit: BlobRef | None = Field(None, description="Frames drawn at random, for the hold-out.")

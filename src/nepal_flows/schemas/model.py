@@ -44,6 +44,27 @@ class TrainingDoc(Document):
     cost: Cost = Field(default_factory=Cost)
 
 
+class PosteriorDoc(Document):
+    """The posterior of one model's networks; its key is that of the active set, and the layer."""
+
+    kind: ClassVar[str] = "posterior"
+
+    model_key: str
+    model_sha256: str
+    active_set_key: str = Field(description="Active set of the same model.")
+    layer: str = Field(description="all, or last (w1 and b1).")
+    posterior: BlobRef = Field(description="Root of the covariance (posterior.bin).")
+    n_parameters: int
+    n_determined: float = Field(description="Parameters that the data determine.")
+    n_iterations: int = Field(description="Of the evidence.")
+    energy_noise_meV_per_atom: float | None = None
+    force_noise_meV_per_A: float | None = None
+    energy_scale: float | None = Field(None, description="Bar over epistemic deviation, energies.")
+    force_scale: float = Field(description="... of forces.")
+    virial_scale: float | None = Field(None, description="... of virials.")
+    cost: Cost = Field(default_factory=Cost)
+
+
 class CheckpointDoc(Document):
     """Where a training with `nep` stood when it was last looked at; its key is the model's."""
 

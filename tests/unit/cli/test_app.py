@@ -32,6 +32,7 @@ COMMANDS = (
     "predict",
     "active-set",
     "grade",
+    "error-bars",
     "select",
     "warmup",
 )

@@ -1,5 +1,6 @@
 """Single steps on the user's own files: results agree with the library, bad input is refused."""
 
+import dataclasses
 import errno
 import json
 from pathlib import Path
@@ -9,14 +10,17 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
+from nepal_flows.core.bayes.features import n_features
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.potential import predict
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.engines import native_training
 from nepal_flows.engines.active_set_step import active_set_file
+from nepal_flows.engines.error_bars_step import error_bars_file
 from nepal_flows.engines.grading_step import grade_file
 from nepal_flows.engines.prediction_step import predict_file
 from nepal_flows.io.asi import read_asi, unpack_active_set
+from nepal_flows.io.extxyz import write_extxyz
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.io.structures import read_labelled, read_structures
 
@@ -467,3 +471,30 @@ def test_bad_labels_are_refused_with_their_frame(files, nepal, spoil, message):
     assert code == 2
     assert message in err
     assert "Frame 1 of `bad.xyz`" in err
+
+
+def test_error_bars_are_written_per_atom_and_frame_and_checked_on_labels(files, nepal_json, nepal):
+    arguments = ("error-bars", "nep.txt", "train.xyz")
+    document = nepal_json(*arguments, "test.xyz", "--out", "e.xyz")
+    model, train = read_nep_txt("nep.txt"), read_labelled("train.xyz")
+    result = error_bars_file("nep.txt", "train.xyz", "test.xyz", "again.xyz")
+    assert document["n_parameters"] == n_features(model.architecture)
+    for k, (atoms, bar) in enumerate(zip(read("e.xyz", ":"), result.bars, strict=True)):
+        assert np.allclose(atoms.arrays["force_bar"], bar.forces, atol=1e-9)
+        assert np.allclose(atoms.arrays["ratio"], bar.ratios, atol=1e-9)
+        assert np.allclose(atoms.info["stress_bar"], bar.stress)
+        assert atoms.info["max_force_bar"] == pytest.approx(bar.forces.max())
+        assert document["max_ratio"][k] == pytest.approx(bar.ratios.max())
+    errors = [predict(model, f.structure).forces - f.forces for f in read_labelled("test.xyz")]
+    bars = np.concatenate([bar.forces for bar in result.bars])
+    factor = np.sqrt(np.mean((np.concatenate(errors) / bars[:, None]) ** 2))
+    assert document["calibration"]["factor"] == pytest.approx(factor)
+    # Bars of energies do not depend on what energy of an element was taken off.
+    shifted = [dataclasses.replace(f, energy=f.energy - 7.0 * f.n_atoms) for f in train]
+    write_extxyz(shifted, "shifted.xyz")
+    other = error_bars_file("nep.txt", "shifted.xyz", "test.xyz", "again.xyz")
+    assert other.bars[0].energy == pytest.approx(result.bars[0].energy, rel=1e-4)
+    code, out, _ = nepal(*arguments, "bare.xyz", "--layer", "last", "--out", "e.xyz")
+    assert code == 0
+    assert "as safe as the training frames" in out
+    assert "labelled" not in out

@@ -7,6 +7,9 @@ import pytest
 from ase.build import bulk
 
 from nepal_flows.core.active_set import ActiveSet, build_active_set
+from nepal_flows.core.bayes.bars import frame_bars
+from nepal_flows.core.bayes.evidence import Posterior
+from nepal_flows.core.bayes.features import n_features
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.nep.model import NepModel
@@ -202,3 +205,32 @@ def test_trace_columns_can_be_packed(run: MdRun) -> None:
     columns = run.trace.as_arrays()
     assert {"step", "temperature_K", "pressure_GPa", "gamma", "gamma.Cu"} <= set(columns)
     assert all(len(column) == run.n_checks for column in columns.values())
+
+
+def test_frames_are_scored_by_the_bayesian_error_where_a_posterior_is_given(
+    copper_model: NepModel, active_set: ActiveSet
+) -> None:
+    n = n_features(copper_model.architecture)
+    posterior = Posterior(
+        layer="all", root=1e-3 * np.eye(n, dtype=np.float32), priors=np.ones(4),
+        noises=np.ones(3), scales=np.full(3, 2.0), training_deviations=np.full(3, 1e-3),
+        n_rows=np.ones(3), n_determined=1.0, n_iterations=1,
+    )  # fmt: skip
+
+    def scored(wanted: float) -> MdRun:
+        return run_native_md(
+            cell(), copper_model, RAMP[:1], active_set=active_set, posterior=posterior,
+            wanted_error=wanted, seed=3, check_interval=50, gamma_low=1e-3, candidate_ceiling=1e9,
+        )  # fmt: skip
+
+    run = scored(0.0)
+    assert len(run.candidates) == 3
+    for frame, expected, largest in zip(
+        run.candidates, run.trace.expected_rmse_eV_per_A, run.trace.largest_bar_eV_per_A,
+        strict=True,
+    ):  # fmt: skip
+        bars = frame_bars(posterior, copper_model, frame.structure)
+        np.testing.assert_allclose(frame.grades, bars.ratios, rtol=1e-5)
+        np.testing.assert_allclose([expected, largest], [bars.force_rms, bars.forces.max()])
+    assert "largest_bar_eV_per_A" in run.trace.as_arrays()
+    assert scored(1e3).trace.gamma.max() == 1.0

@@ -16,7 +16,7 @@ References
 .. [1] D. J. C. MacKay, Neural Computation 4, 415 (1992).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,6 +88,28 @@ class Posterior:
             product = rows[:, : part.stop] @ self.root[: part.stop, part]
             squares += np.einsum("ij,ij->i", product, product)
         return np.sqrt(squares)
+
+    def with_rows(self, rows: Sequence[FloatArray]) -> "Posterior":
+        """Return the posterior that knows some more rows too; scales stay what they were.
+
+        Parameters
+        ----------
+        rows
+            Features of energies per atom, forces and virials per atom; kinds without training
+            rows are passed over.
+        """
+        weighted = [
+            block.astype(np.float64) @ self.root / noise
+            for block, noise in zip(rows, self.noises, strict=True)
+            if np.isfinite(noise)
+        ]
+        stacked = np.concatenate(weighted)
+        precision = stacked.T @ stacked
+        np.einsum("ii->i", precision)[:] += 1.0
+        factor, info = lapack.dpotrf(precision, lower=1, overwrite_a=1, clean=1)
+        _check_inverted(info)
+        root = self.root @ _inverse(lapack.dtrtri, factor).T
+        return replace(self, root=np.ascontiguousarray(root, dtype=self.root.dtype))
 
     def in_single_precision(self) -> "Posterior":
         """Return the posterior with a root of half the size; bars change by some 1e-6."""

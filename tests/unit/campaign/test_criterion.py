@@ -1,0 +1,64 @@
+"""The criterion of a campaign: its levels, what keys depend on, what is refused."""
+
+import pytest
+
+from nepal_flows.campaign import load_campaign
+from nepal_flows.campaign.criterion import criterion_limits
+from nepal_flows.campaign.demands import demanded_criterion, demanded_sections
+from nepal_flows.campaign.plan import build_plan
+from nepal_flows.errors import CampaignError
+
+BAYES = {"criterion": "bayes", "bayes": {"ratio_low": 3.0, "wanted_error_meV_per_A": 5.0}}
+
+
+def loaded(write_campaign, folder, **changes):
+    return load_campaign(write_campaign(folder, **changes))
+
+
+def test_levels_are_those_of_the_criterion(write_campaign, tmp_path):
+    grade = criterion_limits(loaded(write_campaign, tmp_path / "grade").campaign)
+    assert (grade.score, grade.low, grade.ceiling, grade.threshold) == ("gamma", 5.0, 1000.0, 5.0)
+    bayes = criterion_limits(loaded(write_campaign, tmp_path / "bayes", selection=BAYES).campaign)
+    assert (bayes.score, bayes.low, bayes.ceiling, bayes.threshold) == ("ratio", 3.0, 30.0, 3.0)
+    assert bayes.wanted == pytest.approx(0.005)
+    assert bayes.stop is None
+
+
+def test_keys_of_campaigns_that_grade_stay_what_they_were(write_campaign, tmp_path):
+    campaign = loaded(write_campaign, tmp_path / "grade").campaign
+    asked = demanded_sections(campaign, {"selection"})["selection"]
+    assert set(asked) == {
+        "labels_per_iteration",
+        "audit_per_iteration",
+        "threshold",
+        "duplicate_tolerance",
+    }
+    assert demanded_criterion(campaign) == {}
+
+
+def test_keys_depend_on_the_limits_of_the_bayesian_error(write_campaign, tmp_path):
+    campaign = loaded(write_campaign, tmp_path / "bayes", selection=BAYES).campaign
+    assert demanded_criterion(campaign)["criterion"]["bayes"]["ratio_low"] == 3.0
+    assert "bayes" in demanded_sections(campaign, {"selection"})["selection"]
+
+
+def test_plan_shows_the_level(write_campaign, tmp_path):
+    for folder, selection, words in (("grade", {}, "gamma_low 5"), ("bayes", BAYES, "R 3")):
+        found = loaded(write_campaign, tmp_path / folder, selection=selection)
+        conditions = build_plan(found.campaign, found.structures).conditions
+        assert words in conditions[0].input
+
+
+def test_gpumd_cannot_evaluate_the_bayesian_error(write_campaign, tmp_path):
+    stages = [{"temperature_K": 300, "steps": 200}]
+    exploration = {"engine": "gpumd", "conditions": [{"name": "one", "stages": stages}]}
+    with pytest.raises(CampaignError, match="GPUMD cannot evaluate"):
+        loaded(write_campaign, tmp_path, selection=BAYES, exploration=exploration)
+
+
+def test_levels_must_be_apart(write_campaign, tmp_path):
+    wrong = {"criterion": "bayes", "bayes": {"ratio_low": 30.0, "ratio_ceiling": 3.0}}
+    with pytest.raises(CampaignError, match="must lie above `ratio_low`"):
+        loaded(write_campaign, tmp_path, selection=wrong)
+    with pytest.raises(CampaignError, match="committee"):
+        loaded(write_campaign, tmp_path, selection={"criterion": "committee"})
