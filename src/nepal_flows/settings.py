@@ -9,11 +9,16 @@ this module reads nothing; ``read_settings`` does.
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from nepal_flows.errors import SettingsError
 
@@ -105,6 +110,12 @@ class Settings(BaseSettings):
         default_factory=lambda: _existing("ESPRESSO_PSEUDO", _PSEUDO_DIRECTORIES, "*.[uU][pP][fF]"),
         description="Where the UPF files of pseudopotentials are.",
     )
+    calculators: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Calculators that campaign files may name by import path: "
+        "`package.module:Class`, or a module or package for all that is in it; in the environment "
+        "with commas between. Those that ASE knows by name need none.",
+    )
     vasp_command: str | None = Field(
         None,
         description="How VASP is called; where not given, VASP_CMD of atomate2 "
@@ -148,6 +159,11 @@ class Settings(BaseSettings):
         description="Iterations after which a long campaign goes on in a new workflow: FireWorks "
         "slows down with workflows of many hundred jobs.",
     )
+
+    @field_validator("calculators", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(

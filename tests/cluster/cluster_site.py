@@ -32,6 +32,9 @@ from nepal_flows.records import Records
 from nepal_flows.schemas import CampaignDoc
 from nepal_flows.settings import Settings
 
+SECRET = "sw0rdfish"
+"""Stands in every configuration beside the password: where it comes to light, that would too."""
+
 BIN = Path(sys.executable).parent
 LOST_AFTER_S = 90.0
 """Silence after which a run counts as lost here: a tenth of what configurations say."""
@@ -242,11 +245,22 @@ class Site:
             text = file.read_text()
             text = re.sub("password:.*", f"password: {place['password']}", text)
             text = re.sub("auth_?source:.*", _auth_source(file, options), text)
+            text = re.sub(r"({| )(serverSelectionTimeoutMS: \d+)(}?)", _with_secret, text)
             text = text.replace("QUEUE_UPDATE_INTERVAL: 5", "QUEUE_UPDATE_INTERVAL: 1")
             text = text.replace("PING_TIME_SECS: 60 ", "PING_TIME_SECS: 10 ")
             file.write_text(
                 text.replace("RUN_EXPIRATION_SECS: 900 ", f"RUN_EXPIRATION_SECS: {LOST_AFTER_S:g} ")
             )
+
+
+def _with_secret(found: re.Match[str]) -> str:
+    """Return an option of the driver with another behind it, in a line or as a block."""
+    before, option, after = found.groups()
+    return (
+        f"{before}{option}, appname: {SECRET}{after}"
+        if after
+        else (f" appname: {SECRET}\n  {option}")
+    )
 
 
 def _auth_source(file: Path, options: Mapping[str, Any]) -> str:
@@ -261,4 +275,4 @@ def end_group(process: subprocess.Popen) -> None:
     process.wait()
 
 
-__all__ = ["KINDS", "Site", "end_group"]
+__all__ = ["KINDS", "SECRET", "Site", "end_group"]

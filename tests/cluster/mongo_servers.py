@@ -20,6 +20,7 @@ What was measured of the stand-ins, with FireWorks 2.1 and four processes side b
   partial indexes.
 """
 
+import ipaddress
 import os
 import shutil
 import signal
@@ -177,3 +178,31 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def listening_addresses(pid: int) -> set[str]:
+    """Return the addresses at which a process waits for connections."""
+    sockets = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            sockets.add(str(descriptor.readlink()))
+        except OSError:  # closed meanwhile
+            continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTENS and f"socket:[{fields[9]}]" in sockets:
+                found.add(_address(fields[1].split(":")[0]))
+    return found
+
+
+_LISTENS = "0A"
+
+
+def _address(text: str) -> str:
+    """Return an address of /proc/net/tcp: words of four bytes, each in this machine's order."""
+    words = [bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8)]
+    address = ipaddress.ip_address(b"".join(words))
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)

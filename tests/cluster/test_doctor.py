@@ -101,6 +101,28 @@ def test_reservation_without_a_job_is_taken_back(submitted):
     assert state_of(submitted, firework.fw_id) == "READY"
 
 
+def test_reservation_for_which_nothing_was_submitted_is_taken_back_after_its_time(submitted):
+    from fireworks import FWorker
+
+    firework, _ = submitted.launchpad.reserve_fw(FWorker("cpu"), str(submitted.folder))
+    assert problems(submitted, lost_after_s=3600.0) == []
+    time.sleep(0.1)
+    (problem,) = problems(submitted, lost_after_s=0.05)
+    assert "no job was submitted for it" in problem.what
+    fixed(problem)
+    assert state_of(submitted, firework.fw_id) == "READY"
+
+
+def test_job_whose_worker_died_while_it_took_it_is_given_to_another(submitted):
+    first = submitted.database.fireworks.find_one({"state": "READY"})["fw_id"]
+    submitted.database.fireworks.update_one({"fw_id": first}, {"$set": {"state": "RESERVED"}})
+    (problem,) = problems(submitted)
+    assert "is RESERVED, but nobody launches it" in problem.what
+    fixed(problem)
+    assert state_of(submitted, first) == "READY"
+    assert problems(submitted) == []
+
+
 def test_job_whose_end_was_not_told_is_refreshed(submitted):
     fw_id = taken(submitted)
     submitted.database.launches.update_one({"fw_id": fw_id}, {"$set": {"state": "FIZZLED"}})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
-from mongo_servers import URI_VARIABLE
+from mongo_servers import URI_VARIABLE, listening_addresses
 from nepal_flows.errors import RecordError
 from nepal_flows.schemas import SelectionDoc
 
@@ -41,6 +41,12 @@ def test_no_two_workers_take_the_same(site):
     taken.close()
     taken.join_thread()
     assert sorted(numbers) == list(range(4 * N_TAKEN))
+
+
+def test_server_of_the_tests_listens_to_this_machine_alone(server):
+    if server.process is None:
+        pytest.skip("the server is not ours")
+    assert listening_addresses(server.process.pid) == {"127.0.0.1"}
 
 
 def test_document_of_more_than_16_MB_is_refused_with_a_remedy(site):

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from cluster_site import end_group
+from mongo_servers import listening_addresses
 from nepal_flows.campaign.read import load_campaign
 from nepal_flows.cluster.submit import add_remaining
 from nepal_flows.flows.registration import register_campaign
@@ -138,3 +139,8 @@ def test_commands_on_the_login_node_see_the_queue(finished):
     text = finished.nepal("doctor").stdout
     assert "Nothing is wrong." in text
     assert "nothing left" in finished.nepal("status", "small").stdout
+
+
+def test_daemons_listen_to_this_machine_alone(slurm):
+    listening = {process.pid: listening_addresses(process.pid) for process in slurm.processes}
+    assert set().union(*listening.values()) == {"127.0.0.1"}

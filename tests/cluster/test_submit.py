@@ -3,10 +3,12 @@
 Exploration is sent to the ``gpu`` worker here, as GPUMD's would be; the engine is our own.
 """
 
+import base64
 import json
 
 import pytest
 
+from cluster_site import KINDS, SECRET
 from nepal_flows.campaign.read import load_campaign
 from nepal_flows.cluster.submit import add_remaining
 from nepal_flows.errors import CampaignError
@@ -88,6 +90,32 @@ def test_an_iteration_has_few_jobs_and_no_job_holds_a_structure_or_a_credential(
             assert site.server.uri not in text
             for word in ("positions", "lattice", "frac_coords", "password", "mongodb://"):
                 assert word not in text
+
+
+def test_no_document_log_or_report_holds_a_credential(finished):
+    site, path = finished
+    for file in ("jobflow.yaml", "my_launchpad.yaml"):
+        for kind in ("login", *KINDS):
+            assert SECRET in (site.configs / kind / file).read_text()
+    site.nepal("report", path, "--out", site.folder / "report.html")
+    told = "".join(site.nepal(*c, code=None).stdout for c in (("status", path), ("doctor",)))
+    texts = {"commands": told.encode()}
+    for name in site.database.list_collection_names():
+        documents = list(site.database[name].find())
+        texts[name] = json.dumps(documents, default=str).encode()
+    blobs = site.job_store.additional_stores["blobs"]
+    texts["blobs"] = b"".join(base64.b64decode(found["data"]) for found in blobs.query())
+    files = (file for file in site.folder.rglob("*") if file.is_file())
+    texts |= {str(f): f.read_bytes() for f in files if site.configs not in f.parents}
+    assert {"records", "outputs", "fireworks", "launches", "workflows"} <= set(texts)
+    assert any(name.endswith("report.html") for name in texts)
+    assert any(name.endswith(".log") for name in texts)
+    found = [
+        name
+        for name, text in texts.items()
+        if SECRET.encode() in text or site.server.uri.encode() in text
+    ]
+    assert found == []
 
 
 def test_deciding_job_that_is_run_anew_adds_no_job(finished):

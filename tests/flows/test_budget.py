@@ -8,7 +8,10 @@ from nepal_flows.campaign.read import load_campaign
 from nepal_flows.flows import run_campaign
 from nepal_flows.flows.steps import next_step
 from nepal_flows.labelers import label
-from nepal_flows.schemas import IterationDoc, LabelDoc, SelectionDoc
+from nepal_flows.report.newest import newest_data
+from nepal_flows.report.outlook import outlook_of
+from nepal_flows.report.summary import summary_lines
+from nepal_flows.schemas import Cost, IterationDoc, LabelDoc, SelectionDoc
 
 PRICE_H = 1.0
 """What every label is said to have cost: far more than all else."""
@@ -68,3 +71,43 @@ def test_expected_cost_is_learnt_from_labels(write_campaign, tmp_path, dear_labe
     structure = loaded.structures[0]
     assert first.cpu_s(structure) < 1.0
     assert 0.5 < learnt.cpu_s(structure) / (3600.0 * PRICE_H) < 2.0
+
+
+def iteration(**changes):
+    """Return the document of a first round in which nothing was wrong."""
+    fields = {"key": "k", "campaign_id": "c", "iteration": 0, "phase": "loop", "is_clean": False}
+    fields |= {"n_labels_total": 5, "n_labels_failed": 0, "n_clean_rounds": 0, "reasons": []}
+    fields |= {"model_key": "m"}
+    return IterationDoc.model_construct(**fields | changes)
+
+
+def test_no_round_begins_that_would_go_beyond_the_gpu_hours(write_campaign, tmp_path):
+    def step(gpu_hours):
+        budget = {"labels": 40, "iterations": 9, "gpu_hours": gpu_hours}
+        campaign = load_campaign(write_campaign(tmp_path, budget=budget)).campaign
+        costs = {"train": Cost(gpu_s=1800.0), "explore": Cost(gpu_s=5400.0)}
+        return next_step(iteration(costs=costs, gpu_hours_total=2.0), campaign)
+
+    assert step(4.5).end_state is None
+    ended = step(3.5)
+    assert ended.end_state == "budget_exhausted"
+    assert "Another round would take some 2 GPU-hours" in ended.reasons[0]
+    assert "1.5 of 3.5 are left" in ended.reasons[0]
+    assert "2.0 of 1.5 GPU-hours were used" in step(1.5).reasons[0]
+
+
+def test_status_tells_what_is_left_and_what_the_budget_is(write_campaign, tmp_path):
+    run = run_campaign(write_campaign(tmp_path, budget={"labels": 30, "iterations": 2}))
+    assert outlook_of(newest_data(run.records, run.campaign.key)) is None  # it has ended
+    settings = run.campaign.settings
+    settings["budget"] |= {"iterations": 9, "core_hours": 100.0, "gpu_hours": 7.0}
+    run.records.replace(run.campaign.model_copy(update={"end_state": None, "settings": settings}))
+    data = newest_data(run.records, run.campaign.key)
+    left = outlook_of(data)
+    assert left.n_rounds[0] >= 2
+    assert left.n_rounds[1] == 7
+    assert 0.0 < left.cpu_s[0] <= left.cpu_s[1]
+    lines = "\n".join(summary_lines(data))
+    assert f"{left.n_rounds[0]} to 7 more rounds" in lines
+    assert "(budget 100 h)" in lines
+    assert "0.00 s of GPU (budget 7 h)" in lines

@@ -140,6 +140,7 @@ def test_a_teacher_that_fails_ends_the_campaign_with_its_words(
     write_campaign, tmp_path, monkeypatch, teacher, words
 ):
     monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    monkeypatch.setenv("NEPAL_CALCULATORS", "calculators")
     labels = {
         "code": "ase",
         "calculator": f"calculators:{teacher}",
@@ -168,6 +169,7 @@ def test_a_few_failed_labels_are_quarantined_and_the_campaign_goes_on(
     write_campaign, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    monkeypatch.setenv("NEPAL_CALCULATORS", "calculators")
     labels = {
         "code": "ase",
         "calculator": "calculators:FailsOnLoneVacancies",
@@ -205,6 +207,7 @@ def test_retry_makes_the_failed_labels_of_finished_iterations_too(
     write_campaign, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    monkeypatch.setenv("NEPAL_CALCULATORS", "calculators")
     flag = tmp_path / "broken"
     flag.touch()
     labels = {

@@ -92,3 +92,8 @@ def test_importing_the_package_reads_no_settings(file):
     file.write_text("n_worker: 2\n")
     code = "import nepal_flows, nepal_flows.settings, nepal_flows.records"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_calculators_are_listed_with_commas_in_the_environment(monkeypatch):
+    monkeypatch.setenv("NEPAL_CALCULATORS", "mine:Potential,package")
+    assert read_settings().calculators == ("mine:Potential", "package")

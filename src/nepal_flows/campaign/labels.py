@@ -22,7 +22,8 @@ SAID_ELSEWHERE: Mapping[str, str] = {
     "KSPACING": "k-points follow from `labels.kpoints`",
     "KGAMMA": "k-points follow from `labels.kpoints`",
     "PSTRESS": "it would be added to the stress of every label",
-    "MAGMOM": "give `labels.magnetic_moments_uB`, by element",
+    "MAGMOM": "give `labels.magnetic_moments_uB`, by element; an order of the sites cannot be "
+    "carried by cells of every size",
     "NELECT": "give `labels.charge_e`",
     "LDAU": "give `labels.hubbard_U_eV`",
     "LDAUU": "give `labels.hubbard_U_eV`",
@@ -88,7 +89,9 @@ class AseLabels(LabelsBase):
 
     code: Literal["ase"] = Field("ase", description="Which code labels.")
     calculator: str = Field(
-        "emt", description="ASE's name of the calculator, or `package.module:Class`."
+        "emt",
+        description="ASE's name of the calculator, or `package.module:Class`, which the site "
+        "settings must allow (`calculators`).",
     )
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the calculator."

@@ -11,13 +11,14 @@ from pydantic import BaseModel, ValidationError
 from nepal_flows.campaign.checks import campaign_problems
 from nepal_flows.campaign.file import Location, dotted, parsed_file
 from nepal_flows.campaign.foundation import foundation_problem
+from nepal_flows.campaign.labels import DftLabels
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.reference import sections_of
 from nepal_flows.campaign.stages import with_small_cells
 from nepal_flows.core.elements import symbols_of
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CampaignError, InputError
-from nepal_flows.io.structures import read_structures
+from nepal_flows.io.structures import moments_by_element, read_structures
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,7 @@ def load_campaign(path: str | Path) -> LoadedCampaign:
     if campaign is not None and not file_problems:
         campaign = with_small_cells(with_elements(campaign, structures), structures)
         problems += campaign_problems(campaign, structures)
+        problems += _moment_problems(campaign, path.parent)
         problem = foundation_problem(campaign, path.parent)
         if problem is not None:
             problems.append((("training", "nep", "fine_tune"), problem))
@@ -132,6 +134,34 @@ def _read_all(
             continue
         structures.append(frames[frame])
     return structures, problems
+
+
+def _moment_problems(campaign: Campaign, folder: Path) -> list[tuple[Location, str]]:
+    """Return the structures whose own moments labels would not begin with."""
+    if not isinstance(campaign.labels, DftLabels):
+        return []
+    problems: list[tuple[Location, str]] = []
+    given = campaign.labels.magnetic_moments_uB or {}
+    for index, item in enumerate(campaign.structures):
+        found = moments_by_element(folder / item.file, item.frame)
+        text = ", ".join(f"{s} {' and '.join(f'{v:g}' for v in vs)}" for s, vs in found.items())
+        if any(len(values) > 1 for values in found.values()):
+            problem = (
+                f"`{item.file}` gives atoms of one element different magnetic moments ({text}). "
+                "Labels begin with one moment per element, in cells of every size, which cannot "
+                "all carry such an order: antiferromagnets cannot be labelled. Take the moments "
+                "out of the file, and give `labels.magnetic_moments_uB` or nothing"
+            )
+        elif any(values[0] != given.get(symbol, 0.0) for symbol, values in found.items()):
+            problem = (
+                f"`{item.file}` gives magnetic moments ({text}) that `labels.magnetic_moments_uB` "
+                "does not: labels begin with the latter. Make them the same, or take those in "
+                "the file out"
+            )
+        else:
+            continue
+        problems.append((("structures", index), problem))
+    return problems
 
 
 def _model_problems(error: ValidationError) -> list[tuple[Location, str]]:

@@ -1,14 +1,16 @@
 """What `nepal query` asks the store."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from nepal_flows.cli.locate import Located
 from nepal_flows.core.elements import atomic_number
 from nepal_flows.errors import InputError
-from nepal_flows.records import ChosenLabel, chosen_labels
+from nepal_flows.records import ChosenLabel, chosen_keys, chosen_labels
+from nepal_flows.records.chosen import label_rows as stored_rows
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
@@ -16,6 +18,7 @@ from nepal_flows.schemas import (
     ExplorationDoc,
     IterationDoc,
     LabelDoc,
+    SelectedFrame,
     SelectionDoc,
     TrainingDoc,
     ValidationDoc,
@@ -85,16 +88,20 @@ class LabelFilter:
         if self.role not in (None, "train", "holdout"):
             raise InputError(f"`--role` is `{self.role}`, expected `train` or `holdout`.")
 
-    def matches(self, chosen: ChosenLabel) -> bool:
-        """Return whether a label is asked for."""
-        frame, iteration = chosen.frame, -1 if chosen.iteration is None else chosen.iteration
-        gamma = chosen.label.ancestry.gamma
+    def asks_for(self, frame: SelectedFrame, iteration: int | None) -> bool:
+        """Return whether a frame that an iteration chose is asked for."""
         return (
-            set(self.elements) <= set(chosen.label.elements)
-            and self.iteration in (None, iteration)
+            self.iteration in (None, -1 if iteration is None else iteration)
             and self.condition in (None, frame.condition)
             and self.role in (None, frame.role)
-            and (not self.failed or chosen.label.status == "quarantined")
+        )
+
+    def matches(self, label: Mapping[str, Any]) -> bool:
+        """Return whether a label is asked for, of those whose frames are."""
+        gamma = label["ancestry"]["gamma"]
+        return (
+            set(self.elements) <= set(label["elements"])
+            and (not self.failed or label["status"] == "quarantined")
             and (self.gamma_min is None or (gamma is not None and gamma >= self.gamma_min))
             and (self.gamma_max is None or (gamma is not None and gamma <= self.gamma_max))
         )
@@ -115,30 +122,55 @@ def label_rows(located: Located, wanted: LabelFilter, *, limit: int = 0) -> list
         If an element or a role is unknown.
     """
     wanted.check()
-    matching = [chosen for chosen in campaign_labels(located) if wanted.matches(chosen)]
-    return [_label_row(chosen) for chosen in matching[: limit or None]]
+    records, campaign = located.records, located.campaign
+    asked = chosen_keys(records, campaign.key, str(campaign.fixed["labels"]))
+    asked = {key: one for key, one in asked.items() if wanted.asks_for(*one)}
+    labels = stored_rows(records, campaign.key, asked, _FIELDS)
+    rows = (
+        _label_row(labels[key], *one)
+        for key, one in asked.items()
+        if key in labels and wanted.matches(labels[key])
+    )
+    return list(islice(rows, limit or None))
 
 
-def _label_row(chosen: ChosenLabel) -> dict[str, Any]:
-    label, frame = chosen.label, chosen.frame
+_FIELDS = (
+    "key",
+    "formula",
+    "elements",
+    "n_atoms",
+    "status",
+    "ancestry",
+    "energy_eV",
+    "force_max_eV_per_A",
+    "pressure_GPa",
+    "labeler",
+    "cost",
+    "reason",
+)
+
+
+def _label_row(
+    label: Mapping[str, Any], frame: SelectedFrame, iteration: int | None
+) -> dict[str, Any]:
     return {
-        "key": label.key,
-        "iteration": chosen.iteration,
-        "formula": label.formula,
-        "n_atoms": label.n_atoms,
+        "key": label["key"],
+        "iteration": iteration,
+        "formula": label["formula"],
+        "n_atoms": label["n_atoms"],
         "role": frame.role,
-        "status": label.status,
-        "source": label.ancestry.source,
+        "status": label["status"],
+        "source": label["ancestry"]["source"],
         "condition": frame.condition,
-        "step": label.ancestry.step,
-        "gamma": label.ancestry.gamma,
-        "energy_eV": label.energy_eV,
-        "force_max_eV_per_A": label.force_max_eV_per_A,
-        "pressure_GPa": label.pressure_GPa,
-        "labeler": label.labeler,
-        "wall_s": label.cost.wall_s,
-        "cpu_s": label.cost.cpu_s,
-        "reason": label.reason,
+        "step": label["ancestry"]["step"],
+        "gamma": label["ancestry"]["gamma"],
+        "energy_eV": label.get("energy_eV"),
+        "force_max_eV_per_A": label.get("force_max_eV_per_A"),
+        "pressure_GPa": label.get("pressure_GPa"),
+        "labeler": label["labeler"],
+        "wall_s": label["cost"]["wall_s"],
+        "cpu_s": label["cost"]["cpu_s"],
+        "reason": label.get("reason"),
     }
 
 

@@ -125,6 +125,34 @@ def read_structures(path: str | Path) -> list[Structure]:
     return [_named(_apart, atoms, path, i) for i, atoms in _frames(path)]
 
 
+def moments_by_element(path: str | Path, frame: int = 0) -> dict[str, tuple[float, ...]]:
+    """Return the magnetic moments that a file gives to sites, by element, each value once.
+
+    Parameters
+    ----------
+    path, frame
+        A file that `read_structures` reads, and which structure in it.
+
+    Returns
+    -------
+    dict
+        Bohr magnetons, ascending; empty where the file has none, or nothing but zeros.
+    """
+    atoms = _frames(path)[frame][1]
+    moments = atoms.arrays.get("initial_magmoms")
+    if moments is None and atoms.calc is not None:
+        moments = atoms.calc.results.get("magmoms")
+    if moments is None or not np.any(moments):
+        return {}
+    sizes = np.asarray(moments, dtype=float).reshape(len(atoms), -1)
+    values = sizes[:, 0] if sizes.shape[1] == 1 else np.linalg.norm(sizes, axis=1)
+    symbols = np.array(atoms.get_chemical_symbols())
+    return {
+        str(symbol): tuple(float(v) for v in np.unique(values[symbols == symbol].round(3)))
+        for symbol in np.unique(symbols)
+    }
+
+
 def read_labelled(
     path: str | Path, *, prefers_label_energy: bool = False
 ) -> list[LabelledStructure]:
@@ -228,6 +256,7 @@ __all__ = [
     "atoms_from_labelled",
     "atoms_from_structure",
     "labelled_from_atoms",
+    "moments_by_element",
     "read_frames",
     "read_labelled",
     "read_structures",

@@ -13,6 +13,7 @@ from nepal_flows.campaign.labels import (
     VaspLabels,
 )
 from nepal_flows.core.structure import Structure
+from nepal_flows.errors import CampaignError
 from nepal_flows.labelers.ase_calculator import AseLabeler
 from nepal_flows.labelers.cp2k import Cp2kLabeler
 from nepal_flows.labelers.electrons import Electrons
@@ -21,7 +22,7 @@ from nepal_flows.labelers.gates import LabelGate
 from nepal_flows.labelers.kpoints import KPointRule
 from nepal_flows.labelers.protocol import Labeler
 from nepal_flows.labelers.vasp import VaspLabeler
-from nepal_flows.settings import Settings
+from nepal_flows.settings import Settings, settings_file
 
 DEFAULT_NET_FORCE = {"ase": 0.01, "espresso": 0.01, "cp2k": 0.005, "vasp": 0.01}
 """Largest net force of each code where the campaign file gives none, eV/Å."""
@@ -50,10 +51,11 @@ def build_labeler(
     Raises
     ------
     CampaignError
-        If the calculator does not exist.
+        If the calculator does not exist, or is not one that this site allows.
     """
     net_force = labels.max_net_force_eV_per_A or DEFAULT_NET_FORCE[labels.code]
     if isinstance(labels, AseLabels):
+        _require_allowed(labels, settings)
         return AseLabeler(labels.calculator, dict(labels.arguments), max_net_force=net_force)
     if isinstance(labels, EspressoLabels):
         return EspressoLabeler(
@@ -115,6 +117,30 @@ def build_gate(labels: Labels) -> LabelGate:
         max_net_force=labels.max_net_force_eV_per_A or DEFAULT_NET_FORCE[labels.code],
         max_force=labels.max_force_eV_per_A,
     )
+
+
+def _require_allowed(labels: AseLabels, settings: Settings) -> None:
+    """Raise unless a calculator is ASE's, or the site allows its import path.
+
+    A campaign file may come from somebody else: importing what it names would run their code.
+    """
+    name = labels.calculator
+    module, colon, _ = name.partition(":")
+    if not colon:
+        if "command" in labels.arguments:
+            raise CampaignError(
+                "`labels.arguments` gives a `command`, which a campaign file must not. Say it "
+                "where ASE looks for it on this machine: its configuration file, or the "
+                "environment."
+            )
+        return
+    packages = [module.rsplit(".", n)[0] for n in range(module.count(".") + 1)]
+    if not {name, *packages} & set(settings.calculators):
+        raise CampaignError(
+            f"`labels.calculator` is `{name}`: a campaign file may not import code that this site "
+            f"has not allowed. If you trust it, write `calculators: [{name}]` into "
+            f"{settings_file()} of every machine that labels."
+        )
 
 
 def _electrons(labels: DftLabels) -> Electrons:

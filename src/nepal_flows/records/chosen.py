@@ -12,6 +12,8 @@ from nepal_flows.schemas import LabelDoc, SelectedFrame, SelectionDoc
 
 T = TypeVar("T")
 
+_MANY = 500
+
 
 @dataclass(frozen=True)
 class ChosenLabel:
@@ -76,10 +78,12 @@ def _by_key(
 ) -> dict[str, T]:
     """Return what ``find`` gives for keys of labels, by key.
 
-    Most are a campaign's own, which a server finds at once; by key it is asked for the others only.
+    Of many, most are a campaign's own, which a server finds at once; by key it is asked for others.
     """
-    own = ((key_of(item), item) for item in find({"campaign_id": campaign_id}))
-    found = {key: item for key, item in own if key in keys}
+    found: dict[str, T] = {}
+    if len(keys) > _MANY:
+        own = ((key_of(item), item) for item in find({"campaign_id": campaign_id}))
+        found = {key: item for key, item in own if key in keys}
     others = [key for key in keys if key not in found]
     if others:
         found |= {key_of(item): item for item in find({"key": {"$in": others}})}

@@ -110,3 +110,36 @@ def test_forecast_knows_vasp_and_spin():
     assert seconds(Cp2kLabels(**{**given, "code": "cp2k"})) == 2.0 * seconds(
         Cp2kLabels(code="cp2k")
     )
+
+
+def with_moments(folder, *moments):
+    """Let the starting structure be a cubic cell of iron with these moments of its atoms."""
+    atoms = bulk("Fe", cubic=True)
+    atoms.set_initial_magnetic_moments(moments)
+    write(folder / "Fe.xyz", atoms)
+    return {"structures": ["Fe.xyz"]}
+
+
+def changed(path, **content):
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | content))
+    return path
+
+
+@pytest.mark.parametrize("code", ["vasp", "cp2k", "espresso"])
+def test_antiferromagnet_is_refused_with_its_moments(iron, folder, code):
+    path = changed(iron(code), **with_moments(folder, 2.2, -2.2))
+    with pytest.raises(CampaignError, match=r"\(Fe -2.2 and 2.2\).*antiferromagnets cannot"):
+        load_campaign(path)
+
+
+def test_moments_of_a_file_must_be_those_that_labels_begin_with(iron, folder):
+    moments = with_moments(folder, 2.2, 2.2)
+    with pytest.raises(CampaignError, match=r"\(Fe 2.2\) that `labels.magnetic_moments_uB`"):
+        load_campaign(changed(iron("vasp"), **moments))
+    agreeing = iron("vasp", magnetic_moments_uB={"Fe": 2.2})
+    assert load_campaign(changed(agreeing, **moments)).campaign.structures
+
+
+def test_ferrimagnet_has_moments_of_either_sign_by_element(iron):
+    labels = load_campaign(iron("vasp", magnetic_moments_uB={"Fe": -2.2})).campaign.labels
+    assert labels.magnetic_moments_uB == {"Fe": -2.2}

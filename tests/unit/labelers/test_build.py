@@ -72,3 +72,35 @@ def test_gate_has_the_limits_of_the_code_or_of_the_campaign():
     assert build_gate(Cp2kLabels(code="cp2k")).max_net_force == 0.005
     gate = build_gate(AseLabels(max_net_force_eV_per_A=0.2, max_force_eV_per_A=30.0))
     assert (gate.max_net_force, gate.max_force) == (0.2, 30.0)
+
+
+@pytest.mark.parametrize("name", ["ase.calculators.emt:EMT", "os:system", "ase.nothing:X"])
+def test_import_path_is_refused_unless_the_site_allows_it(build, name):
+    with pytest.raises(CampaignError, match=r"may not import code.*`calculators: \["):
+        build(AseLabels(calculator=name))
+
+
+@pytest.mark.parametrize("allowed", ["ase.calculators.emt:EMT", "ase.calculators.emt", "ase"])
+def test_site_allows_a_class_a_module_or_a_package(silicon, allowed):
+    settings = Settings(calculators=(allowed,))
+    labels = AseLabels(calculator="ase.calculators.emt:EMT")
+    assert build_labeler(labels, primitive=silicon, elements=["Si"], settings=settings)
+    with pytest.raises(CampaignError, match="has not allowed"):
+        build_labeler(
+            AseLabels(calculator="asepackage.emt:EMT"),
+            primitive=silicon,
+            elements=["Si"],
+            settings=settings,
+        )
+
+
+def test_refused_import_path_is_never_imported(build, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CampaignError, match="may not import"):
+        build(AseLabels(calculator="evil:Calculator"))
+
+
+def test_command_of_a_calculator_is_the_sites(build):
+    with pytest.raises(CampaignError, match="gives a `command`"):
+        build(AseLabels(calculator="abinit", arguments={"command": "rm -r /"}))

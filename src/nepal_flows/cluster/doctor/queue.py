@@ -45,7 +45,7 @@ def queue_findings(
     yield Finding("ok", f"Queue: {shown or 'no job of a campaign'}.")
     running = [job for job in jobs if job["state"] == "RUNNING"]
     yield from _runs(launchpad, running, slurm, silence_s)
-    yield from _lost_reservations(launchpad, jobs, slurm)
+    yield from _lost_reservations(launchpad, jobs, slurm, silence_s)
     yield from _locked_workflows(launchpad)
     yield from _forgotten(launchpad)
     yield from _orphans(launchpad)
@@ -134,23 +134,54 @@ def _run_again(launchpad: LaunchPad, fw_id: int, launch_id: int) -> None:
 
 
 def _lost_reservations(
-    launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]], slurm: SlurmQueue | None
+    launchpad: LaunchPad,
+    jobs: Sequence[Mapping[str, Any]],
+    slurm: SlurmQueue | None,
+    silence_s: float,
 ) -> Iterator[Finding]:
-    if slurm is None:
-        return
+    """Yield reservations for a job of the queue that is gone, or was never submitted."""
     reserved = {job["fw_id"]: job for job in jobs if job["state"] == "RESERVED"}
-    for launch in launchpad.launches.find(
-        {"state": "RESERVED", "fw_id": {"$in": sorted(reserved)}},
-        {"launch_id": 1, "fw_id": 1, "state_history": 1},
-    ):
+    launches = list(
+        launchpad.launches.find(
+            {"state": {"$in": ["RESERVED", "RUNNING"]}, "fw_id": {"$in": sorted(reserved)}},
+            {"launch_id": 1, "fw_id": 1, "state": 1, "state_history": 1},
+        )
+    )
+    yield from _half_taken(launchpad, reserved, {launch["fw_id"] for launch in launches})
+    for launch in launches:
         job = reservation(launch)
-        if job is not None and job not in slurm.job_ids:
+        if launch["state"] != "RESERVED":
+            continue
+        if job is None and _silence_s(launch) > silence_s:
+            what = "is RESERVED, but no job was submitted for it."
+        elif job is not None and slurm is not None and job not in slurm.job_ids:
+            what = f"is RESERVED for job {job}, which SLURM has not any more."
+        else:
+            continue
+        yield Finding(
+            "problem",
+            f"{_named(reserved[launch['fw_id']])} {what}",
+            "the reservation is taken back, so that another worker takes it.",
+            partial(launchpad.cancel_reservation, launch["launch_id"]),
+        )
+
+
+def _half_taken(
+    launchpad: LaunchPad, reserved: Mapping[int, Mapping[str, Any]], launched: set[int]
+) -> Iterator[Finding]:
+    """Yield jobs whose worker died between reserving them and saying that it launches them."""
+    suspects = [fw_id for fw_id in reserved if fw_id not in launched]
+    if not suspects:
+        return
+    time.sleep(_PATIENCE_S)  # this is so for a moment whenever a job is taken
+    for fw_id in suspects:
+        still = {"fw_id": fw_id, "state": "RESERVED", "launches": reserved[fw_id]["launches"]}
+        if launchpad.fireworks.count_documents(still):
             yield Finding(
                 "problem",
-                f"{_named(reserved[launch['fw_id']])} is RESERVED for job {job}, which SLURM "
-                "has not any more.",
-                "the reservation is taken back, so that another worker takes it.",
-                partial(launchpad.cancel_reservation, launch["launch_id"]),
+                f"{_named(reserved[fw_id])} is RESERVED, but nobody launches it.",
+                "it is given to another worker.",
+                partial(launchpad.rerun_fw, fw_id),
             )
 
 
