@@ -75,8 +75,7 @@ class LabelMaker(StageMaker):
             return Response(stop_jobflow=True, output=Batch(keys=[]))
         n_frames = len(selection.selected)
         if self.bundle_size is None:
-            frames = list(range(n_frames))
-            return Response(output=self._checked(records, self._labelled(selection, frames)))
+            return self._answer(records, self._labelled(selection, list(range(n_frames))))
         return self._bundled(records, selection, attempt=1)
 
     @job(config=STAGE, output_schema=Batch)
@@ -115,7 +114,7 @@ class LabelMaker(StageMaker):
         keys = [label_key(frame.structure_key, settings) for frame in selection.selected]
         missing = [i for i, key in enumerate(keys) if records.find(LabelDoc, key) is None]
         if not missing or attempt > MOST_ATTEMPTS:
-            return Response(output=self._checked(records, keys))
+            return self._answer(records, keys)
         jobs = []
         for frames in bundles(missing, self.bundle_size):
             bundle = self.make_bundle(selection.key, frames)
@@ -198,6 +197,16 @@ class LabelMaker(StageMaker):
             scratch=Path.cwd() / "scratch",
             on_done=store,
         )
+
+    def _answer(self, records: Records, keys: Sequence[str]) -> Response[Batch]:
+        """Return the keys of all labels as this job's output, which those behind it read.
+
+        They read the one of the highest index: a campaign that was resumed may have come further
+        before, in jobs whose labels died, than it comes now.
+        """
+        later = {"uuid": CURRENT_JOB.job.uuid, "index": {"$gt": CURRENT_JOB.job.index}}
+        CURRENT_JOB.store.remove_docs(later)
+        return Response(output=self._checked(records, keys))
 
     def _checked(self, records: Records, keys: Sequence[str]) -> Batch:
         labels = [records.load(LabelDoc, key) for key in keys if records.find(LabelDoc, key)]
