@@ -253,7 +253,7 @@ def ancestry(located: Located, start: str) -> dict[str, dict[str, Any] | None]:
 
 
 def cost_rows(located: Located) -> list[dict[str, Any]]:
-    """Return elapsed and CPU time of a campaign by stage, the sum last."""
+    """Return elapsed, CPU and GPU time of a campaign by stage, the sum last."""
     rows: list[dict[str, Any]] = []
     for stage, document in _STAGES:
         costs = [
@@ -269,9 +269,11 @@ def cost_rows(located: Located) -> list[dict[str, Any]]:
                     "documents": len(costs),
                     "wall_s": float(sum(cost["wall_s"] for cost in costs)),
                     "cpu_s": float(sum(cost["cpu_s"] for cost in costs)),
+                    "gpu_s": float(sum(cost.get("gpu_s", 0.0) for cost in costs)),
                 }
             )
-    sums = {name: sum(row[name] for row in rows) for name in ("documents", "wall_s", "cpu_s")}
+    columns = ("documents", "wall_s", "cpu_s", "gpu_s")
+    sums = {name: sum(row[name] for row in rows) for name in columns}
     return [*rows, {"stage": "total", **sums}]
 
 

@@ -182,7 +182,7 @@ def query_ancestry(
 
 @query_app.command("cost")
 def query_cost(*, campaign: CampaignOption = None, as_json: JsonOption = False) -> None:
-    """Sum up elapsed and CPU time, by stage."""
+    """Sum up elapsed, CPU and GPU time, by stage."""
     from nepal_flows.cli.locate import located_campaign
     from nepal_flows.cli.queries import cost_rows
 
@@ -190,7 +190,7 @@ def query_cost(*, campaign: CampaignOption = None, as_json: JsonOption = False) 
     if as_json:
         print_json("query-cost", {"stages": rows})
         return
-    columns = ["stage", "documents", "wall_s", "cpu_s"]
+    columns = ["stage", "documents", "wall_s", "cpu_s", "gpu_s"]
     print_lines(*table(columns, [[row[name] for name in columns] for row in rows]))
 
 
