@@ -54,6 +54,7 @@ def test_stop_is_quick_told_and_undone_by_running_again(
     if kind == "nepal stop":
         told = subprocess.run([*NEPAL, "stop", str(path)], capture_output=True, check=True)
         assert b"its run was ended (stopped)" in told.stdout
+        began = time.monotonic()  # it has waited for the end
     else:
         process.send_signal(kind)
     _, rest = process.communicate(timeout=60)
