@@ -36,6 +36,7 @@ _FINE_STEP = 0.05  # Å
 _OFFSETS = (-0.35, -0.175, 0.0, 0.175, 0.35)  # of the nearest usual distance
 _FREE_WINDOW = 1.5  # of the largest usual distance, where nothing repeats
 _N_SWEEPS = 2
+_NEAR_LENGTH = 0.5  # Å, that a second sweep may change
 _FACE_MARGIN = 0.05  # Å, between the core and the faces
 _OPEN = (False, False, False)
 
@@ -134,7 +135,7 @@ def searched_box(
     closing = _Closing(region, distances, core_radius, max_atoms, volume_weight)
     heights = region.thicknesses
     tilt = np.linalg.norm(region.cell, axis=1) / heights  # length along the vector per thickness
-    for _ in range(_N_SWEEPS):
+    for sweep in range(_N_SWEEPS):
         before = box
         for k in np.flatnonzero(~centred_box(region, length).whole).tolist():
             repeat = repeats[k]
@@ -147,6 +148,8 @@ def searched_box(
                 lengths = lengths[lengths < heights[k]]
                 if heights[k] <= length + window + _LENGTH_STEP:
                     lengths = np.append(lengths, heights[k])
+            if sweep:  # only the cross-section has changed
+                lengths = lengths[np.abs(lengths - box.lengths[k] * heights[k]) < _NEAR_LENGTH]
             box = closing.improved(box, k, lengths, np.array(_OFFSETS) * distances.nearest)
             if not box.whole[k]:
                 at = float(box.lengths[k] * heights[k])

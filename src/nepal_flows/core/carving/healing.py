@@ -76,7 +76,7 @@ class HealingOptions:
     nearest: float = 0.85
     tether: float = 0.02
     max_displacement: float = 1.0
-    max_steps: int = 60
+    max_steps: int = 40
     relax_cell: bool = False
 
 

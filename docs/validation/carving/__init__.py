@@ -1,0 +1,1 @@
+"""Validation of carving with teachers whose energies are size-consistent."""
