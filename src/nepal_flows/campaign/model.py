@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from nepal_flows.campaign.carving import CarvingSection
 from nepal_flows.campaign.exploration import (
     ConfirmationSection,
     ExplorationSection,
@@ -328,6 +329,9 @@ class Campaign(Section):
     exploration: ExplorationSection = Field(description="Molecular dynamics.")
     small_cells: SmallCellsSection | None = Field(
         None, description="Learning in small cells, stage by stage; null for none."
+    )
+    carving: CarvingSection = Field(
+        default_factory=CarvingSection, description="What is cut out of large cells."
     )
     selection: SelectionSection = Field(
         default_factory=SelectionSection, description="What is labelled."

@@ -9,6 +9,7 @@ import numpy as np
 from nepal_flows.campaign.criterion import criterion_limits
 from nepal_flows.campaign.exploration import Condition
 from nepal_flows.campaign.forecast import Forecast, build_forecast
+from nepal_flows.campaign.fragments import carving_words, labelled_sample
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed, element_needs
 from nepal_flows.campaign.nep_input import nep_input_of
@@ -20,6 +21,7 @@ from nepal_flows.core.elements import atomic_number, symbols_of
 from nepal_flows.core.lattices import cell_thicknesses
 from nepal_flows.core.structure import Structure
 from nepal_flows.core.symmetry import primitive_cell
+from nepal_flows.errors import CarvingError
 from nepal_flows.io.nep_in import format_nep_in
 from nepal_flows.records.keys import derived_seed
 
@@ -46,6 +48,8 @@ class ConditionPlan:
         Whether the wider allowance holds.
     input
         Every setting of a run, as text.
+    carving
+        Why and how its cells are carved; empty where they are labelled whole.
     """
 
     name: str
@@ -59,6 +63,7 @@ class ConditionPlan:
     duration: float
     is_extreme: bool
     input: str
+    carving: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,12 +163,13 @@ def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
     factor = campaign.confirmation.size_factor
     larger = _sample_starts(first, structures, factor=factor)
     larger |= _sample_starts(staged[-1], structures, factor=factor)
-    needs = element_needs(campaign, seeds, starts, architecture.n_projection)
+    samples = [_label_sample(campaign, start) for start in starts]
+    needs = element_needs(campaign, seeds, samples, architecture.n_projection)
     density = float(np.mean([s.n_atoms / s.volume for s in starts]))
     neighbours = tuple(
         4.0 / 3.0 * math.pi * cutoff**3 * density for cutoff in campaign.model.cutoff_A
     )
-    labelled = [*seeds, *starts]
+    labelled = [*seeds, *samples]
     expected = (
         max(campaign.seeds.n, *(need.labels_needed[0] for need in needs)),
         max(campaign.seeds.n, *(need.labels_needed[1] for need in needs)),
@@ -280,6 +286,13 @@ def _range(value: float | tuple[float, float]) -> str:
     return f"{value[0]:g} to {value[1]:g}" if isinstance(value, tuple) else f"{value:g}"
 
 
+def _label_sample(campaign: Campaign, start: Structure) -> Structure:
+    try:
+        return labelled_sample(campaign, start)
+    except CarvingError:
+        return start  # a problem of the plan says so
+
+
 def _condition_plan(
     campaign: Campaign, condition: Condition, start: Structure, large: Structure
 ) -> ConditionPlan:
@@ -321,6 +334,7 @@ def _condition_plan(
         duration=condition.n_steps * step * 1e-3,
         is_extreme=condition.extreme,
         input="\n".join(lines),
+        carving=carving_words(campaign, start),
     )
 
 

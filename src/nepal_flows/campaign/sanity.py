@@ -12,6 +12,7 @@ from nepal_flows.campaign.defaults import has_vacuum
 from nepal_flows.campaign.dft import cutoff_doubts
 from nepal_flows.campaign.exploration import Stage
 from nepal_flows.campaign.forecast import Forecast
+from nepal_flows.campaign.fragments import labelled_sample
 from nepal_flows.campaign.labels import DftLabels, EspressoLabels, KPoints
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed
@@ -19,6 +20,7 @@ from nepal_flows.core.elements import atomic_number
 from nepal_flows.core.lattices import cell_thicknesses, widest_gap
 from nepal_flows.core.structure import Structure
 from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry, primitive_cell
+from nepal_flows.errors import CarvingError
 from nepal_flows.io.upf import read_upf_header
 
 DUMP_BYTES_PER_ATOM = 50.0
@@ -78,6 +80,7 @@ def plan_problems(
         *_time_step_problems(campaign),
         *_condition_problems(campaign, structures, starts, larger),
         *_gpumd_problems(campaign, starts, larger),
+        *_carving_problems(campaign, starts, larger),
         *_need_problems(campaign, needs, forecast),
         *_label_problems(campaign, structures),
         *_cost_problems(campaign, forecast),
@@ -177,6 +180,47 @@ def _gpumd_problems(
                     "raise `exploration.check_interval`.",
                 )
             )
+    return found
+
+
+def _carving_problems(
+    campaign: Campaign, starts: Sequence[Structure], larger: Sequence[Structure]
+) -> list[PlanProblem]:
+    """Return what forbids fragments of large cells."""
+    carved = [
+        (index, start)
+        for index, pair in enumerate(zip(starts, larger, strict=True))
+        for start in pair
+        if campaign.carving.carves(start.n_atoms)
+    ]
+    found = []
+    labels = campaign.labels
+    if carved and isinstance(labels, DftLabels) and labels.kpoints.mode == "folded":
+        found.append(
+            PlanProblem(
+                "error",
+                "labels.kpoints.mode",
+                "Fragments of large cells are no multiples of the first structure, so `folded` has "
+                "no grid for them. Take `spacing`, and check that cells of several sizes agree "
+                "(`nepal check-labels`).",
+            )
+        )
+    if carved and campaign.selection.criterion != "grade":
+        found.append(
+            PlanProblem(
+                "error",
+                "selection.criterion",
+                f"Large cells are carved where the grade is high; `{campaign.selection.criterion}` "
+                "has no grades. Take `grade`, or `carving: {mode: never}`.",
+            )
+        )
+    for index, start in carved:
+        try:
+            labelled_sample(campaign, start)
+        except CarvingError as error:
+            place = f"exploration.conditions[{index}]"
+            words = f"{error} Or raise `carving.parent_atoms` above {start.n_atoms}."
+            found.append(PlanProblem("error", place, words))
     return found
 
 

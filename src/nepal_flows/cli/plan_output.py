@@ -59,6 +59,7 @@ def plan_content(loaded: LoadedCampaign, plan: Plan, label_text: str) -> dict[st
                 "duration_ps": c.duration,
                 "is_extreme": c.is_extreme,
                 "input": c.input,
+                "carving": c.carving or None,
             }
             for c in plan.conditions
         ],
@@ -145,7 +146,8 @@ def _condition_lines(plan: Plan) -> list[str]:
         for c in plan.conditions
     ]
     columns = ["condition", "cell", "runs", "steps", "ps", "checks", "confirm", "thin Å", ""]
-    return table(columns, rows, indent="  ")
+    carved = [f"  {c.name}: {c.carving}" for c in plan.conditions if c.carving]
+    return [*table(columns, rows, indent="  "), *carved]
 
 
 def _stage_lines(plan: Plan) -> list[str]:

@@ -5,10 +5,12 @@ from typing import Any
 
 from jobflow import Flow, Job
 
+from nepal_flows.campaign.carving import may_carve
 from nepal_flows.campaign.stages import campaign_at
 from nepal_flows.jobs import (
     ActiveSetMaker,
     AssessMaker,
+    CarveMaker,
     ExploreMaker,
     LabelMaker,
     PosteriorMaker,
@@ -64,9 +66,12 @@ class IterationMaker(StageMaker):
             for number, bundle in enumerate(explorer.bundles(state.phase))
         ]
         explorations = [job.output.keys for job in explore]
-        select = placed(
-            SelectMaker(campaign=campaign).make(state, grader_key, explorations), *place
-        )
+        asked: list[Any] = [state, grader_key, explorations]
+        carve = []
+        if may_carve(campaign):
+            carve = [placed(CarveMaker(campaign=campaign).make(*asked), *place)]
+            asked.append(carve[0].output.key)
+        select = placed(SelectMaker(campaign=campaign).make(*asked), *place)
         label = placed(labeler.make(select.output.key), *place)
         assess = placed(
             AssessMaker(campaign=campaign).make(
@@ -74,7 +79,7 @@ class IterationMaker(StageMaker):
             ),
             *place,
         )
-        jobs: list[Any] = [*made, *explore, select, label, assess]
+        jobs: list[Any] = [*made, *explore, *carve, select, label, assess]
         return Flow(jobs, output=assess.output, name=f"iteration {state.iteration}")
 
 

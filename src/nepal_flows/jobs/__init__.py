@@ -2,6 +2,7 @@
 
 from nepal_flows.jobs.active_set import ActiveSetMaker
 from nepal_flows.jobs.assess import AssessMaker
+from nepal_flows.jobs.carve import CarveMaker
 from nepal_flows.jobs.close import CloseMaker
 from nepal_flows.jobs.explore import ExploreMaker
 from nepal_flows.jobs.label import LabelMaker
@@ -17,6 +18,7 @@ __all__ = [
     "STAGE",
     "ActiveSetMaker",
     "AssessMaker",
+    "CarveMaker",
     "CloseMaker",
     "ExploreMaker",
     "LabelMaker",

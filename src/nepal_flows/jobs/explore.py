@@ -181,19 +181,29 @@ class ExploreMaker(StageMaker):
         if self.campaign.selection.criterion == "bayes":
             document = records.load(PosteriorDoc, posterior_key(self.campaign, grader))
             posterior = records.blobs.get(document.posterior)
+        options = self._options(structures, grader)
+        starts = [self._start(structures, run, state.phase) for run in runs]
         return [
             ExplorationTask(
                 model_text=model_text,
                 active_set=active_set,
-                structure=self._start(structures, run, state.phase),
+                structure=start,
                 protocol=self._protocol(run.condition, state.phase),
                 seed=run.seed,
-                options=self._options(structures, grader),
+                options=options | self._fewer_if_large(start),
                 body=run.condition.run_in,
                 posterior=posterior,
             )
-            for run in runs
+            for run, start in zip(runs, starts, strict=True)
         ]
+
+    def _fewer_if_large(self, start: Structure) -> dict[str, Any]:
+        """Return how many frames of a large cell are kept: a few hold many centres."""
+        carving = self.campaign.carving
+        if not carving.carves(start.n_atoms):
+            return {}
+        most = self.campaign.exploration.candidates_per_run
+        return {"n_candidates": min(carving.frames_per_run, most)}
 
     def _start(self, structures: Sequence[Structure], run: PlannedRun, phase: Phase) -> Structure:
         confirming = phase == "confirmation"

@@ -34,10 +34,12 @@ from nepal_flows.schemas import (
     ActiveSetDoc,
     BlobRef,
     CampaignState,
+    CarvingRoundDoc,
     ExplorationDoc,
     SelectedFrame,
     SelectionDoc,
 )
+from nepal_flows.typing import BoolArray
 
 AUDIT_CEILING = 10.0
 """Audit frames are drawn where the grade is below so many times ``gamma_low``.
@@ -59,6 +61,8 @@ class Found:
     run: ExplorationDoc
     step: int
     gamma: float
+    kept: BoolArray | None = None
+    """Of a fragment, the atoms whose environments are the parent's; None for whole frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,11 @@ class SelectMaker(StageMaker):
 
     @job(config=STAGE, output_schema=SelectionDoc)
     def make(
-        self, state: CampaignState, active_set_key: str, exploration_keys: list[list[str]]
+        self,
+        state: CampaignState,
+        active_set_key: str,
+        exploration_keys: list[list[str]],
+        carving_key: str | None = None,
     ) -> SelectionDoc:
         """Return what is to be labelled, and why the rest is not.
 
@@ -91,6 +99,8 @@ class SelectMaker(StageMaker):
             Active set that graded the runs.
         exploration_keys
             Keys of the runs, bundle by bundle.
+        carving_key
+            Key of the CarvingRoundDoc, whose fragments stand for the frames of large cells.
         """
         records = Records.current()
         keys = [key for bundle in exploration_keys for key in bundle]
@@ -98,12 +108,15 @@ class SelectMaker(StageMaker):
         selection = demanded_sections(self.campaign, {"selection"})["selection"]
         asked: tuple[Any, ...] = (selection, budget.labels)
         asked += (budget.core_hours,) if budget.core_hours is not None else ()
+        carving = None if carving_key is None else records.load(CarvingRoundDoc, carving_key)
+        if carving is not None and carving.run_keys:
+            asked += (carving.key,)
         key = derived_key("selection", state.campaign_id, state.iteration, keys, *asked)
         return made_once(
             records,
             SelectionDoc,
             key,
-            lambda: self._document(records, key, state, active_set_key, keys),
+            lambda: self._document(records, key, state, active_set_key, keys, carving),
         )
 
     def _document(
@@ -113,6 +126,7 @@ class SelectMaker(StageMaker):
         state: CampaignState,
         active_set_key: str,
         run_keys: Sequence[str],
+        carving: CarvingRoundDoc | None,
     ) -> SelectionDoc:
         watch = Stopwatch()
         report_progress("select", 0, 1)
@@ -120,12 +134,13 @@ class SelectMaker(StageMaker):
         grader_doc = records.load(ActiveSetDoc, active_set_key)
         dataset = campaign_dataset(records, state.campaign_id, self.campaign)
         grader = _grader(records, grader_doc, self.campaign)
-        candidates = _frames(records, runs, "candidates")
+        met = _Met(records, runs, carving)
+        candidates = met.candidates
         budget = max(0, self.campaign.budget.labels - dataset.n_labels)
         n_wanted = min(self.campaign.selection.labels_per_iteration, budget)
         selection = self._selected(records, dataset, grader, candidates, state.iteration, n_wanted)
         chosen = [candidates[index] for index in selection.selected]
-        audit = self._audit(records, state, dataset, runs, chosen, budget - len(chosen))
+        audit = self._audit(state, dataset, met.audit, chosen, budget - len(chosen))
         entries = [
             _entry(frame, "train", selection.decisions[index])
             for frame, index in zip(chosen, selection.selected, strict=True)
@@ -179,7 +194,7 @@ class SelectMaker(StageMaker):
         return select_frames(
             grader.active_set,
             grader.training,
-            [projection_factors(grader.model, frame.structure) for frame in candidates],
+            [_factors(grader.model, frame) for frame in candidates],
             budget=n_wanted,
             threshold=limits.threshold,
             ceiling=limits.ceiling,
@@ -192,10 +207,9 @@ class SelectMaker(StageMaker):
 
     def _audit(
         self,
-        records: Records,
         state: CampaignState,
         dataset: Dataset,
-        runs: Sequence[ExplorationDoc],
+        offered: Sequence[Found],
         chosen: Sequence[Found],
         budget: int,
     ) -> list[Found]:
@@ -205,7 +219,7 @@ class SelectMaker(StageMaker):
         ceiling = AUDIT_CEILING * criterion_limits(self.campaign).low
         pool = [
             frame
-            for frame in _frames(records, runs, "audit")
+            for frame in offered
             if frame.gamma < ceiling
             and structure_key(frame.structure) not in known
             and not any(self._is_close(frame, other) for other in chosen)
@@ -283,7 +297,47 @@ def _frames(records: Records, runs: Sequence[ExplorationDoc], name: str) -> list
     return found
 
 
+class _Met:
+    """What exploration met: frames of small cells, fragments of large ones."""
+
+    def __init__(
+        self,
+        records: Records,
+        runs: Sequence[ExplorationDoc],
+        carving: CarvingRoundDoc | None,
+    ) -> None:
+        carved = set() if carving is None else set(carving.run_keys)
+        whole = [run for run in runs if run.key not in carved]
+        self.candidates = _frames(records, whole, "candidates")
+        self.audit = _frames(records, whole, "audit")
+        if carving is None or carving.fragments is None:
+            return
+        by_key = {run.key: run for run in runs}
+        frames = unpack_frames(records.blobs.get(carving.fragments))
+        for k, structure in enumerate(frames.structures):
+            run, step = by_key[str(frames.scalars["run"][k])], int(frames.scalars["step"][k])
+            gamma = float(frames.scalars["gamma"][k])
+            same = frames.arrays["gamma"][k] <= 1.05 * np.maximum(
+                1.0, frames.arrays["gamma_parent"][k]
+            )
+            kept = frames.arrays["is_core"][k].astype(np.bool_) & same
+            found = Found(structure, run, step, gamma, kept)
+            (self.audit if frames.scalars["audit"][k] else self.candidates).append(found)
+
+
+def _factors(model: NepModel, frame: Found) -> ProjectionFactors:
+    """Return what a candidate is chosen for: of a fragment, only what it kept of its parent."""
+    own = projection_factors(model, frame.structure)
+    if frame.kept is None:
+        return own
+    kept = frame.kept
+    return ProjectionFactors(own.types[kept], own.y[kept], own.v[kept], own.t[kept])
+
+
 def _entry(frame: Found, role: str, decision: Decision | None) -> SelectedFrame:
+    note = "drawn at random" if decision is None else decision.detail
+    if frame.kept is not None:
+        note += f"; a fragment of {frame.structure.n_atoms} atoms out of {frame.run.n_atoms}"
     return SelectedFrame.model_validate(
         {
             "structure_key": structure_key(frame.structure),
@@ -293,7 +347,7 @@ def _entry(frame: Found, role: str, decision: Decision | None) -> SelectedFrame:
             "step": frame.step,
             "gamma": frame.gamma,
             "gamma_when_chosen": None if decision is None else decision.grade_at_decision,
-            "note": "drawn at random" if decision is None else decision.detail,
+            "note": note,
         }
     )
 

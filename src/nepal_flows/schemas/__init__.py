@@ -19,7 +19,12 @@ from nepal_flows.schemas.campaign import (
     SlopePart,
     ValidationDoc,
 )
-from nepal_flows.schemas.carving import CarvingDoc, CarvingFidelity, carving_document
+from nepal_flows.schemas.carving import (
+    CarvingDoc,
+    CarvingFidelity,
+    CarvingRoundDoc,
+    carving_document,
+)
 from nepal_flows.schemas.exploration import ExplorationDoc, SelectedFrame, SelectionDoc
 from nepal_flows.schemas.label import Ancestry, Attempt, Correction, LabelDoc
 from nepal_flows.schemas.model import (
@@ -43,6 +48,7 @@ __all__ = [
     "CampaignState",
     "CarvingDoc",
     "CarvingFidelity",
+    "CarvingRoundDoc",
     "Certificate",
     "CheckpointDoc",
     "ConditionVerdict",

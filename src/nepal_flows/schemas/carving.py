@@ -96,6 +96,30 @@ class CarvingDoc(Document):
     cost: Cost = Field(default_factory=Cost)
 
 
+class CarvingRoundDoc(Document):
+    """All fragments of the large cells that the runs of one round met."""
+
+    kind: ClassVar[str] = "carving_round"
+
+    model_sha256: str
+    active_set_key: str
+    run_keys: list[str] = Field(description="Runs whose cells were carved.")
+    carving_keys: list[str] = Field(description="One CarvingDoc per chosen centre.")
+    n_frames: int = Field(description="Large frames above the threshold.")
+    n_unknown_atoms: int
+    n_centres: int
+    n_accepted: int
+    refused: dict[str, int] = Field(
+        default_factory=dict, description="Centres that were not carved, by reason."
+    )
+    fragments: BlobRef | None = Field(
+        None,
+        description="Accepted fragments, then those of audit frames (frames.npz), with run, step, "
+        "gamma, audit; per atom gamma, gamma_parent, parent_atom, is_core.",
+    )
+    cost: Cost = Field(default_factory=Cost)
+
+
 def carving_document(carved: "CarvedFragment", *, key: str, **facts: Any) -> CarvingDoc:
     """Return the document of one carved centre.
 
@@ -164,4 +188,10 @@ def _fidelity(carved: "CarvedFragment") -> dict[str, Any]:
     }
 
 
-__all__ = ["CarvingDoc", "CarvingFidelity", "CarvingStatus", "carving_document"]
+__all__ = [
+    "CarvingDoc",
+    "CarvingFidelity",
+    "CarvingRoundDoc",
+    "CarvingStatus",
+    "carving_document",
+]
