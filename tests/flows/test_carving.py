@@ -8,6 +8,8 @@ from ase.io import write
 
 from nepal_flows.flows import run_campaign
 from nepal_flows.io.frames import unpack_frames
+from nepal_flows.report.loading import report_data
+from nepal_flows.report.page import build_report
 from nepal_flows.schemas import (
     CarvingDoc,
     CarvingRoundDoc,
@@ -104,3 +106,11 @@ def test_plan_says_what_is_carved_and_why(finished, capsys) -> None:
     path.with_name("never.yaml").write_text(yaml.safe_dump(content))
     assert run_app(["plan", str(path.with_name("never.yaml"))]) == 0
     assert "carved into" not in capsys.readouterr().out
+
+
+def test_report_shows_what_every_fragment_kept(finished) -> None:
+    _, run = finished
+    data = report_data(run.records, run.campaign.key, with_arrays=False)
+    page = build_report(data)
+    assert "Fragments of large cells" in page
+    assert page.count("boundary γ") == 1

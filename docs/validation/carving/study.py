@@ -104,8 +104,8 @@ class Study:
             lambda: [self.teacher(s) for s in medium_cells(self.system, sampler, n_medium, 5)],
         )
         errors = {}
-        for arm, frames in added.items():
-            for seed in self.size.seeds:
+        for seed in self.size.seeds:
+            for arm, frames in added.items():
                 model = self._model(f"{arm}-{seed}", [*base, *frames], seed)
                 errors[f"{arm}/{seed}"] = self._errors(
                     f"{arm}-{seed}", model, unseen, grades[len(KINDS) :]
@@ -155,7 +155,7 @@ class Study:
         path: Path,
         frames_path: Path,
     ) -> None:
-        frames, rows = [], []
+        frames, rows, n_atoms = [], [], 0
         reach = 1.5 * model.architecture.largest_cutoff
         bins = [AtomBins(p.structure, g) for p, g in zip(parents, grades, strict=True)]
         centres = [
@@ -166,7 +166,7 @@ class Study:
         ]
         for turn in range(self.size.per_parent):
             for which, own in enumerate(centres):
-                if turn >= len(own):
+                if turn >= len(own) or n_atoms > self.size.labelled_atoms:
                     continue
                 row = self._carved(
                     arm, parents[which], bins[which], int(own[turn]), model, inverses
@@ -174,6 +174,7 @@ class Study:
                 if row is not None:
                     frame, kept = row
                     frames.append(frame)
+                    n_atoms += frame.n_atoms
                     rows.append({"kind": KINDS[which], **kept})
         logger.info("%s: %d fragments, %d atoms", arm, len(frames), sum(f.n_atoms for f in frames))
         frames_path.write_bytes(pack_frames(frames))

@@ -143,9 +143,10 @@ def parent(system: System, kind: str, sampler: NepModel, seed: int) -> Structure
     """Return one large cell with a kind of defect, after a short run at its temperature."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     cold, hot = system.temperatures
-    atoms = {"void": _void, "boundary": _boundary, "surface": _surface, "liquid": _liquid}[kind](
-        system, sampler, rng
-    )
+    if kind == "liquid":
+        atoms = _liquid(system, sampler, rng)
+    else:
+        atoms = {"void": _void, "boundary": _boundary, "surface": _surface}[kind](system, rng)
     atoms.rattle(0.05, rng=rng)
     return _after_md(atoms, sampler, [(hot if kind == "liquid" else cold, 60)], int(seed))
 
@@ -167,7 +168,7 @@ def _n(system: System, n: int) -> int:
     return n if system.lattice == "fcc" else max(3, round(n * (4 / 8) ** (1 / 3)))
 
 
-def _void(system: System, sampler: NepModel, rng: np.random.Generator) -> Atoms:
+def _void(system: System, rng: np.random.Generator) -> Atoms:
     n = _n(system, 11)
     atoms = system.crystal((n, n, n), rng)
     for _ in range(2):
@@ -177,7 +178,7 @@ def _void(system: System, sampler: NepModel, rng: np.random.Generator) -> Atoms:
     return atoms
 
 
-def _boundary(system: System, sampler: NepModel, rng: np.random.Generator) -> Atoms:
+def _boundary(system: System, rng: np.random.Generator) -> Atoms:
     """Two grains turned against each other about [001], with a random rigid shift."""
     unit = system.crystal((1, 1, 1), rng)
     long = system.edge * np.sqrt(10.0)
@@ -204,7 +205,7 @@ def _boundary(system: System, sampler: NepModel, rng: np.random.Generator) -> At
     return mixed(_apart(atoms, system.nearest), system.symbols, rng)
 
 
-def _surface(system: System, sampler: NepModel, rng: np.random.Generator) -> Atoms:
+def _surface(system: System, rng: np.random.Generator) -> Atoms:
     n, m = _n(system, 12), _n(system, 10)
     atoms = system.crystal((n, n, m), rng)
     top = atoms.positions[:, 2].max() - 0.6 * system.edge

@@ -11,6 +11,7 @@ from nepal_flows.report.totals import Totals
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
+    CarvingDoc,
     Certificate,
     Cost,
     Document,
@@ -109,7 +110,7 @@ class ReportData:
         The campaign as it was asked for, and where it stands.
     iterations
         Its iterations in order.
-    models, active_sets, explorations, selections, labels, validations
+    models, active_sets, explorations, selections, carvings, labels, validations
         Documents of every stage, in the order they were written.
     parity, histories, traces
         Small arrays for the figures.
@@ -133,6 +134,7 @@ class ReportData:
     active_sets: tuple[ActiveSetDoc, ...] = ()
     explorations: tuple[ExplorationDoc, ...] = ()
     selections: tuple[SelectionDoc, ...] = ()
+    carvings: tuple[CarvingDoc, ...] = ()
     labels: tuple[LabelDoc, ...] = ()
     validations: tuple[ValidationDoc, ...] = ()
     parity: tuple[ParityPoints, ...] = ()
@@ -154,6 +156,7 @@ class ReportData:
             self.active_sets,
             self.explorations,
             self.selections,
+            self.carvings,
             self.labels,
             self.validations,
         )
