@@ -95,7 +95,7 @@ def test_selection_names_the_fragments_it_chose(finished) -> None:
 
 
 def test_plan_says_what_is_carved_and_why(finished, capsys) -> None:
-    from nepal_flows.cli.app import run_app  # noqa: PLC0415
+    from nepal_flows.cli.app import run_app
 
     path, _ = finished
     assert run_app(["plan", str(path)]) == 0
