@@ -115,7 +115,7 @@ def one_fragment(parent, grades, model, inverses) -> None:
             )  # fmt: skip
             times.append(time.process_time() - began)
         print(
-            f"{method:9s} {found.fragment.n_atoms:4d} atoms: {min(times):.2f} CPU-s, boundary grade "
+            f"{method:9s} {found.fragment.n_atoms:4d} atoms: {min(times):.2f} CPU-s, boundary "
             f"{found.fidelity.boundary_grade_mean:.3g} "
             f"(parent {found.fidelity.parent_boundary_grade_mean:.3g})"
         )
