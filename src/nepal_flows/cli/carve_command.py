@@ -130,6 +130,11 @@ def carve(
             f"{active_set_file} does not say which model it belongs to (no .npz master beside it); "
             "only its elements and size were compared."
         )
+    if result.core_radius < result.cutoff:
+        note(
+            f"The core of {result.core_radius:g} Å is shorter than the cutoff of "
+            f"{result.cutoff:g} Å: labels and grades of the centres are not the parents'."
+        )
     if as_json:
         print_json("carve", carving_content(result, page))
     else:

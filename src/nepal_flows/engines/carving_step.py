@@ -181,12 +181,17 @@ class CarvedFile:
         Whether the active set was shown to belong to the model.
     model_sha256
         Of the model.
+    core_radius, cutoff
+        What was kept around centres, and how far the model looks, Å: with a shorter core the
+        centre's label is not the parent's.
     """
 
     path: Path
     frames: CarvedFrames
     is_verified: bool
     model_sha256: str
+    core_radius: float
+    cutoff: float
 
 
 def carve_file(
@@ -267,7 +272,9 @@ def carve_file(
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_fragments(path, written)
-    return CarvedFile(path, carved, is_verified, sha256)
+    cutoff = model.architecture.largest_cutoff
+    core_radius = options.core_radius or cutoff
+    return CarvedFile(path, carved, is_verified, sha256, core_radius, cutoff)
 
 
 def held_to_training(options: CarvingOptions, train_path: str | Path) -> CarvingOptions:

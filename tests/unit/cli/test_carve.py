@@ -37,6 +37,14 @@ def test_lines_say_what_became_of_every_centre(parents, nepal):
     assert "unknown atoms in 2 frames" in out
 
 
+def test_short_core_is_warned_of(parents, nepal):
+    code, _, notes = nepal(
+        *ARGUMENTS, "--method", "naive", "--budget", "1", "--keep-rejected", "--core", "4"
+    )
+    assert code == 0
+    assert "shorter than the cutoff of 5 Å" in notes
+
+
 def test_bad_input_is_one_line(parents, nepal):
     for extra, words in (
         (("--max-atoms", "20"), "more than 20"),
