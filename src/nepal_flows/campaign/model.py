@@ -226,6 +226,8 @@ class BayesSection(Section):
 class SelectionSection(Section):
     """Which candidates are labelled."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"max_forceless_share"})
+
     criterion: Literal["grade", "bayes"] = Field(
         "grade",
         description="What tells known from unknown in runs, selection and certificate: the "
@@ -251,6 +253,11 @@ class SelectionSection(Section):
         0.001,
         description="Frames that differ by less from a labelled one, in scaled descriptors, are "
         "refused as near-duplicates.",
+    )
+    max_forceless_share: Share = Field(
+        1.0,
+        description="Largest share of atoms of a frame whose site has no force by symmetry (spglib, "
+        "0.02 Å); 1 takes all frames. It keeps ideal frames of small cells out.",
     )
 
 

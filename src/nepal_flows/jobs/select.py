@@ -20,7 +20,7 @@ from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors
 from nepal_flows.core.selection import Decision, Selection, select_frames
 from nepal_flows.core.structure import Structure
-from nepal_flows.core.symmetry import primitive_cell
+from nepal_flows.core.symmetry import forceless_sites, primitive_cell
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.frames import pack_frames, unpack_frames
 from nepal_flows.io.nep_txt import read_nep_txt
@@ -135,7 +135,8 @@ class SelectMaker(StageMaker):
         dataset = campaign_dataset(records, state.campaign_id, self.campaign)
         grader = _grader(records, grader_doc, self.campaign)
         met = _Met(records, runs, carving)
-        candidates = met.candidates
+        candidates = felt_frames(met.candidates, self.campaign.selection.max_forceless_share)
+        n_forceless = len(met.candidates) - len(candidates)
         budget = max(0, self.campaign.budget.labels - dataset.n_labels)
         n_wanted = min(self.campaign.selection.labels_per_iteration, budget)
         selection = self._selected(records, dataset, grader, candidates, state.iteration, n_wanted)
@@ -153,10 +154,10 @@ class SelectMaker(StageMaker):
             campaign_id=state.campaign_id,
             iteration=state.iteration,
             model_sha256=grader_doc.model_sha256,
-            n_candidates=len(candidates),
+            n_candidates=len(met.candidates),
             budget=n_wanted,
             selected=selected,
-            refused=selection.refused,
+            refused=selection.refused | ({"forceless": n_forceless} if n_forceless else {}),
             core_hours_unpaid=unpaid,
             decisions=_decisions(records, candidates, selection),
             frames=records.blobs.put(
@@ -268,6 +269,13 @@ class SelectMaker(StageMaker):
         return frame.run.key == other.run.key and abs(frame.step - other.step) <= window
 
 
+def felt_frames(frames: Sequence[Found], max_share: float) -> list[Found]:
+    """Return the frames of whose atoms no more than a share is without force by symmetry."""
+    if max_share >= 1.0:
+        return list(frames)
+    return [f for f in frames if forceless_sites(f.structure).mean() <= max_share]
+
+
 def _grader(records: Records, document: ActiveSetDoc, campaign: Campaign) -> Grader:
     training = graded_model(records, document)
     model = read_nep_txt(records.blobs.get(training.model).decode())
@@ -373,4 +381,4 @@ def _note(candidates: Sequence[Found], chosen: Sequence[Found], audit: Sequence[
     return f"{len(chosen)} of {len(candidates)} candidates, {len(audit)} at random"
 
 
-__all__ = ["AUDIT_CEILING", "SelectMaker"]
+__all__ = ["AUDIT_CEILING", "Found", "SelectMaker", "felt_frames"]

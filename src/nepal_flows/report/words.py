@@ -21,6 +21,7 @@ REFUSALS = {
     "above_ceiling": "grade so high that the structure is broken",
     "below_threshold": "grade below the threshold",
     "covered": "covered by an earlier choice",
+    "forceless": "too many atoms without force by symmetry",
     "near_duplicate_of_labelled": "nearly equal to a labelled frame",
     "near_duplicate_of_selected": "nearly equal to one just chosen",
     "not_finite": "not finite",

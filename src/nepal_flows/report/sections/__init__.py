@@ -7,6 +7,7 @@ from nepal_flows.report.sections.fragments import fragments
 from nepal_flows.report.sections.labels import selection
 from nepal_flows.report.sections.provenance import again, cost, settings_used, training
 from nepal_flows.report.sections.rounds import conditions, coverage, grades, learning
+from nepal_flows.report.sections.sizes import force_bias, sizes
 from nepal_flows.report.words import GLOSSARY
 
 _RESULTS = (
@@ -16,7 +17,9 @@ _RESULTS = (
     coverage,
     calibration,
     accuracy,
+    force_bias,
     selection,
+    sizes,
     training,
     cost,
 )
