@@ -256,8 +256,8 @@ class SelectionSection(Section):
     )
     max_forceless_share: Share = Field(
         1.0,
-        description="Largest share of atoms of a frame whose site has no force by symmetry (spglib, "
-        "0.02 Å); 1 takes all frames. It keeps ideal frames of small cells out.",
+        description="Largest share of atoms of a frame whose site has no force by symmetry "
+        "(spglib, 0.02 Å); 1 takes all frames. It keeps ideal frames of small cells out.",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nepal_flows.campaign.advice import Advice, small_cell_advice
 from nepal_flows.campaign.criterion import criterion_limits
 from nepal_flows.campaign.exploration import Condition
 from nepal_flows.campaign.forecast import Forecast, build_forecast
@@ -118,6 +119,8 @@ class Plan:
         What speaks against running.
     stages
         Stages of small cells, if there are any; ``conditions`` are then those of the first.
+    advice
+        Whether small cells pay; None without them.
     """
 
     nep_in: str
@@ -132,6 +135,7 @@ class Plan:
     forecast: Forecast
     problems: tuple[PlanProblem, ...]
     stages: tuple[StagePlan, ...] = ()
+    advice: Advice | None = None
 
     @property
     def errors(self) -> tuple[PlanProblem, ...]:
@@ -217,6 +221,15 @@ def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
             _stage_plan(campaign, index, list(cells.values()))
             for index, cells in enumerate(by_stage)
             if campaign.small_cells is not None
+        ),
+        advice=None
+        if campaign.small_cells is None
+        else small_cell_advice(
+            campaign,
+            n_rows=sum(0.5 * sum(need.rows_needed) for need in needs),
+            labelled=labelled,
+            primitive_n_atoms=primitive_cell(structures[0]).n_atoms,
+            valences={symbol: valence_electrons(symbol) for symbol in architecture.elements},
         ),
     )
 

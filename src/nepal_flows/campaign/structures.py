@@ -16,8 +16,19 @@ from nepal_flows.campaign.exploration import (
 )
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.core.elements import atomic_number
-from nepal_flows.core.seeds import CellShape, Mixture, Recipe, Size, made_structure
+from nepal_flows.core.lattices import supercell
+from nepal_flows.core.seeds import (
+    CellShape,
+    Mixture,
+    Recipe,
+    Size,
+    deformed,
+    made_structure,
+    random_deformation,
+    rattled,
+)
 from nepal_flows.core.structure import Structure, elements_present
+from nepal_flows.core.symmetry import primitive_cell
 from nepal_flows.errors import CampaignError, StructureError
 from nepal_flows.io.covalent import smallest_distances
 from nepal_flows.records.keys import derived_seed
@@ -143,6 +154,15 @@ def starting_structure(
         raise CampaignError(f"Condition `{condition.name}` cannot start: {error}") from error
 
 
+def check_sample(campaign: Campaign, structure: Structure) -> Structure:
+    """Return the smallest cell on which labels can be checked: strained, rattled, with forces."""
+    rng = np.random.default_rng(campaign.seed)
+    cell = primitive_cell(structure)
+    if cell.n_atoms == 1:  # a lone atom feels no force, whatever its label says
+        cell = supercell(cell, np.array([1, 1, 2]))
+    return rattled(deformed(cell, random_deformation(rng, 0.01)), 0.05, rng)
+
+
 def validation_structure(
     campaign: Campaign, structures: Sequence[Structure], *, rng: np.random.Generator
 ) -> Structure:
@@ -241,6 +261,7 @@ def _mixture(mix: Mix | None, structures: Sequence[Structure]) -> Mixture | None
 __all__ = [
     "SeedStructure",
     "atomic_volumes",
+    "check_sample",
     "enlarged_size",
     "gate_distances",
     "seed_structures",

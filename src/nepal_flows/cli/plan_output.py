@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from nepal_flows.campaign.advice import advice_line
 from nepal_flows.campaign.plan import Plan, formula
 from nepal_flows.campaign.read import LoadedCampaign
 from nepal_flows.cli.output import seconds, table
@@ -64,6 +65,7 @@ def plan_content(loaded: LoadedCampaign, plan: Plan, label_text: str) -> dict[st
             for c in plan.conditions
         ],
         "small_cell_stages": plan.stages,
+        "small_cell_advice": plan.advice,
         "label_input": label_text,
         "forecast": {
             "n_labels": forecast.n_labels,
@@ -169,7 +171,8 @@ def _stage_lines(plan: Plan) -> list[str]:
         for number, stage in enumerate(plan.stages, start=1)
     ]
     columns = ["stage", "cells", "shape", "as", "thin Å", "labels a round", "rounds at most"]
-    return ["", "Stages of small cells:", *table(columns, rows, indent="  ")]
+    lines = ["", "Stages of small cells:", *table(columns, rows, indent="  ")]
+    return lines if plan.advice is None else [*lines, f"  {advice_line(plan.advice)}"]
 
 
 def _forecast_lines(loaded: LoadedCampaign, plan: Plan) -> list[str]:

@@ -13,6 +13,7 @@ from nepal_flows.jobs import (
     ActiveSetMaker,
     CloseMaker,
     LabelMaker,
+    ReplicaMaker,
     SeedMaker,
     StageMaker,
     TrainMaker,
@@ -49,12 +50,17 @@ class CampaignMaker(StageMaker):
         first: list[Any] = []
         after = None
         if state.iteration == 0:
-            seeds = placed(SeedMaker(campaign=self.campaign).make(state.campaign_id), *place)
+            checked = None
+            if self.campaign.small_cells is not None:
+                check = placed(ReplicaMaker(campaign=self.campaign).make(state.campaign_id), *place)
+                checked, first = check.output.key, [check]
+            seeder = SeedMaker(campaign=self.campaign)
+            seeds = placed(seeder.make(state.campaign_id, after=checked), *place)
             labels = placed(
                 self._labeler("label seeds").make(seeds.output.key),
                 *place,
             )
-            first, after = [seeds, labels], labels.output.keys
+            first, after = [*first, seeds, labels], labels.output.keys
         iteration = IterationMaker(
             campaign=self.campaign,
             labeler=self._labeler("label"),

@@ -7,6 +7,7 @@ from nepal_flows.jobs.close import CloseMaker
 from nepal_flows.jobs.explore import ExploreMaker
 from nepal_flows.jobs.label import LabelMaker
 from nepal_flows.jobs.posterior import PosteriorMaker
+from nepal_flows.jobs.replicas import ReplicaMaker
 from nepal_flows.jobs.seed import SeedMaker
 from nepal_flows.jobs.select import SelectMaker
 from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker
@@ -23,6 +24,7 @@ __all__ = [
     "ExploreMaker",
     "LabelMaker",
     "PosteriorMaker",
+    "ReplicaMaker",
     "SeedMaker",
     "SelectMaker",
     "StageMaker",

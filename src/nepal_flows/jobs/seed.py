@@ -1,6 +1,7 @@
 """The structures that are labelled before the first model exists."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from jobflow import job
 
@@ -22,8 +23,16 @@ class SeedMaker(StageMaker):
     name: str = "make seeds"
 
     @job(config=STAGE, output_schema=SelectionDoc)
-    def make(self, campaign_id: str) -> SelectionDoc:
-        """Return the seeds as a selection whose frames are all to be trained on."""
+    def make(self, campaign_id: str, after: Any = None) -> SelectionDoc:  # noqa: ARG002
+        """Return the seeds as a selection whose frames are all to be trained on.
+
+        Parameters
+        ----------
+        campaign_id
+            Whose seeds.
+        after
+            Output of a job that must have run before.
+        """
         records = Records.current()
         key = f"{campaign_id}/seed"
         found = records.find(SelectionDoc, key)

@@ -16,6 +16,7 @@ from nepal_flows.schemas.campaign import (
     ForceBiasPart,
     IterationDoc,
     LabelSums,
+    ReplicaDoc,
     SlopePart,
     ValidationDoc,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "Part",
     "Phase",
     "PosteriorDoc",
+    "ReplicaDoc",
     "Role",
     "SelectedFrame",
     "SelectionDoc",

@@ -215,6 +215,20 @@ class ValidationDoc(Document):
     cost: Cost = Field(default_factory=Cost)
 
 
+class ReplicaDoc(Document):
+    """How far the labels of a cell and of its supercell disagree."""
+
+    kind: ClassVar[str] = "replica"
+
+    labeler: str
+    n_atoms: int
+    n_atoms_supercell: int
+    repeats: list[int]
+    energy_difference_meV_per_atom: float
+    force_difference_meV_per_A: float = Field(description="Largest, of a component.")
+    cost: Cost = Field(default_factory=Cost)
+
+
 class CampaignDoc(Document):
     """A campaign as it was asked for, and where it stands."""
 
