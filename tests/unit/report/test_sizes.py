@@ -43,7 +43,7 @@ def test_sums_of_seeds_and_loop_are_shown(converged):
     assert "seeds" in text
     assert "loop" in text
     assert "8800" in text
-    assert "2 s" in text
+    assert "2.0 s" in text
 
 
 def test_rounds_before_the_field_wait_for_a_first_round(converged):
