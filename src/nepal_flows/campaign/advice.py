@@ -89,15 +89,14 @@ def small_cell_advice(
     else:
         times = [_guess(campaign, n, volume, primitive_n_atoms, valences) for n in sizes]
         overhead = 0.0
-    counts = [max(1, round(n_rows / n)) for n in sizes]
+    counts = [n_rows / n for n in sizes]
     beyond = [n * (t - overhead) for n, t in zip(counts, times, strict=True)]
-    gain = beyond[1] - beyond[0]
-    more = counts[0] - counts[1]
+    gain, more = beyond[1] - beyond[0], counts[0] - counts[1]
     return Advice(
         n_atoms=sizes,
-        n_labels=(counts[0], counts[1]),
+        n_labels=(max(1, round(counts[0])), max(1, round(counts[1]))),
         cpu_s=(counts[0] * times[0], counts[1] * times[1]),
-        break_even_s=gain / more if gain > 0.0 and more > 0 else None,
+        break_even_s=gain / more if gain > 1e-6 * beyond[1] and more > 0.0 else None,
         is_measured=len(stated) > 1,
     )
 

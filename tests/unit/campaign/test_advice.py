@@ -29,7 +29,12 @@ def test_times_that_grow_as_the_number_of_atoms_do_not(edited):
 def test_break_even_is_the_time_per_call_at_which_both_cost_the_same(edited):
     advice = advised(edited, "{4: 16, 8: 64, 32: 1024}")
     overhead = advice.break_even_s
-    totals = [cpu_s + n * overhead for cpu_s, n in zip(advice.cpu_s, advice.n_labels, strict=True)]
+    totals = [
+        cpu_s + cpu_s / time * overhead
+        for cpu_s, time in zip(
+            advice.cpu_s, (advice.n_atoms[0] ** 2, advice.n_atoms[1] ** 2), strict=True
+        )
+    ]
     assert totals[0] == pytest.approx(totals[1], rel=1e-6)
 
 
