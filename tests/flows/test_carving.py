@@ -110,7 +110,13 @@ def test_plan_says_what_is_carved_and_why(finished, capsys) -> None:
 
 def test_report_shows_what_every_fragment_kept(finished) -> None:
     _, run = finished
-    data = report_data(run.records, run.campaign.key, with_arrays=False)
+    data = report_data(run.records, run.campaign.key)
     page = build_report(data)
+    assert data.fragments
+    for view in data.fragments:
+        assert view.region.parents[0] == view.document.centre
+        assert view.region.grades[0] == pytest.approx(view.parent_grades[0], rel=1e-6)
+    assert page.count("as it is labelled") == len(data.fragments)
+    assert not [line for line in data.missing if "fragment" in line]
     assert "Fragments of large cells" in page
     assert page.count("boundary γ") == 1

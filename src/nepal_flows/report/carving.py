@@ -97,7 +97,14 @@ def fragment_drawings(fragments: Sequence[CarvedFragment]) -> list[Block]:
         found.append(
             Drawing(
                 f"fragment-{number}",
-                fragment_figure(centre.region, carving),
+                fragment_figure(
+                    centre.region,
+                    carving.fragment.structure,
+                    grades=carving.fidelity.grades,
+                    parent_grades=carving.fidelity.parent_grades,
+                    method=carving.method,
+                    core_radius=carving.fragment.core_radius,
+                ),
                 f"Slices through atom {centre.atom} of frame {centre.frame} in its parent of "
                 f"{centre.n_parent_atoms} atoms and in its fragment of {carving.fragment.n_atoms}.",
                 f"Atom {centre.atom} of frame {centre.frame}, a slice of 6 Å: in its parent with "

@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from nepal_flows.core.carving.regions import Region
+from nepal_flows.core.structure import Structure
 from nepal_flows.report.totals import Totals
 from nepal_flows.schemas import (
     ActiveSetDoc,
@@ -101,6 +103,29 @@ class GradeTrace:
 
 
 @dataclass(frozen=True, eq=False)
+class FragmentView:
+    """An accepted fragment of the newest round with what surrounds its centre in the parent.
+
+    Attributes
+    ----------
+    document
+        Its proof.
+    region
+        Surroundings of the centre in the parent.
+    structure
+        The fragment.
+    grades, parent_grades
+        Of its atoms, shape (n_atoms,).
+    """
+
+    document: CarvingDoc
+    region: Region
+    structure: Structure
+    grades: FloatArray
+    parent_grades: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class ReportData:
     """Everything one report page is built from; all but the campaign itself may be missing.
 
@@ -114,6 +139,8 @@ class ReportData:
         Documents of every stage, in the order they were written.
     parity, histories, traces
         Small arrays for the figures.
+    fragments
+        Fragments of the newest round that are drawn.
     nep_in
         Text of the delivered model's nep.in.
     generated_at
@@ -140,6 +167,7 @@ class ReportData:
     parity: tuple[ParityPoints, ...] = ()
     histories: tuple[LossHistory, ...] = ()
     traces: tuple[GradeTrace, ...] = ()
+    fragments: tuple[FragmentView, ...] = ()
     nep_in: str = ""
     generated_at: str = ""
     is_running: bool | None = None

@@ -17,6 +17,7 @@ from nepal_flows.io.nep_outputs import LOSS_COLUMNS
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.records import Records, chosen_labels
 from nepal_flows.report.data import Dataset, GradeTrace, LossHistory, ParityPoints, ReportData
+from nepal_flows.report.fragments import fragment_views
 from nepal_flows.report.reading import Reader, age, is_waiting, keys_of, stored_campaign
 from nepal_flows.schemas import (
     ActiveSetDoc,
@@ -137,12 +138,14 @@ def _with_arrays(data: ReportData, reader: Reader, n_threads: int) -> ReportData
         parity = _parity(reader, data, model, n_threads)
         nep_in = reader.attempt("nep.in", _text, reader.records, model.nep_in) or ""
     traces = _traces(reader, data.explorations)
+    fragments = fragment_views(reader, data) if data.carvings else []
     return ReportData(
         **{
             **vars(data),
             "histories": tuple(histories),
             "parity": tuple(parity),
             "traces": tuple(traces),
+            "fragments": tuple(fragments),
             "nep_in": nep_in,
             "missing": (*data.missing, *reader.missing),
         }

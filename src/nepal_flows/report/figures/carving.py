@@ -6,9 +6,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from nepal_flows.core.carving.carve import Carving
-from nepal_flows.core.carving.fragments import nearest_vectors
 from nepal_flows.core.carving.regions import Region
+from nepal_flows.core.structure import Structure
 from nepal_flows.report.figures.style import COLOURS, in_style, new_figure
 from nepal_flows.typing import FloatArray
 
@@ -18,19 +17,32 @@ _REACH = 16.0  # Å
 
 
 @in_style
-def fragment_figure(region: Region, carving: Carving) -> Figure:
+def fragment_figure(
+    region: Region,
+    fragment: Structure,
+    *,
+    grades: FloatArray,
+    parent_grades: FloatArray,
+    method: str,
+    core_radius: float,
+) -> Figure:
     """Return a fragment beside its parent: slices through the centre, coloured by grade.
 
     Parameters
     ----------
     region
         Surroundings of the centre in the parent, with grades where they are known.
-    carving
-        The fragment and what it kept.
+    fragment
+        The fragment; its first atom is the centre.
+    grades, parent_grades
+        Of its atoms, here and in the parent, shape (n_atoms,).
+    method
+        How it was made.
+    core_radius
+        Å.
     """
-    fragment, fidelity = carving.fragment, carving.fidelity
     first, second, normal = _frame(region.cell)
-    largest = max(2.0, float(fidelity.parent_grades.max()), float(fidelity.grades.max()))
+    largest = max(2.0, float(parent_grades.max()), float(grades.max()))
     norm = LogNorm(1.0, min(largest, 1e4), clip=True)
     figure = new_figure(3.05)
     axes = figure.subplots(1, 3)
@@ -38,16 +50,21 @@ def fragment_figure(region: Region, carving: Carving) -> Figure:
     near = np.abs(region.positions @ normal) < _SLICE
     near &= (np.abs(region.positions @ plane.T) < _REACH).all(axis=1)
     _atoms(axes[0], region.positions[near] @ plane.T, region.grades[near], norm, size=16.0)
-    _outline(axes[0], carving, region, plane)
+    if method == "isolated":
+        _circle(axes[0], core_radius)
+    else:
+        _outline(axes[0], fragment, plane)
     axes[0].set_title("in the parent")
-    vectors = fragment.structure.positions - fragment.structure.positions[0]
-    near = np.abs(nearest_vectors(fragment) @ normal) < _SLICE
-    for panel, grades, title in (
-        (axes[1], fidelity.parent_grades, "cut out"),
-        (axes[2], fidelity.grades, f"labelled ({carving.method})"),
+    axes[0].set(xlim=(-_REACH, _REACH), ylim=(-_REACH, _REACH))
+    vectors = fragment.positions - fragment.positions[0]
+    turns = np.round(vectors @ np.linalg.inv(fragment.cell))
+    near = np.abs((vectors - turns @ fragment.cell) @ normal) < _SLICE
+    for panel, own, title in (
+        (axes[1], parent_grades, "cut out"),
+        (axes[2], grades, f"labelled ({method})"),
     ):
-        points = _atoms(panel, vectors[near] @ plane.T, grades[near], norm, size=40.0)
-        _core(panel, fragment.core_radius)
+        points = _atoms(panel, vectors[near] @ plane.T, own[near], norm, size=40.0)
+        _circle(panel, core_radius)
         panel.set_title(title)
     for panel in axes:
         panel.set_aspect("equal")
@@ -86,24 +103,15 @@ def _atoms(
     return axes.scatter(x, y, c=grades[known], s=size, norm=norm, cmap="cividis", linewidths=0.0)
 
 
-def _outline(axes: Axes, carving: Carving, region: Region, plane: FloatArray) -> None:
+def _outline(axes: Axes, fragment: Structure, plane: FloatArray) -> None:
     """Draw where the fragment was cut."""
-    box = carving.fragment.box
-    if box is None:
-        angle = np.linspace(0.0, 2.0 * np.pi, 60)
-        radius = carving.fragment.core_radius
-        axes.plot(radius * np.cos(angle), radius * np.sin(angle), color=COLOURS["orange"])
-        return
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
-    fractions = np.zeros((5, 3))
-    fractions[:, :2] = box.low[:2] + corners * box.lengths[:2]
-    axes.plot(*((fractions @ region.cell) @ plane.T).T, color=COLOURS["orange"])
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]])
+    places = corners @ fragment.cell - fragment.positions[0]
+    axes.plot(*(places @ plane.T).T, color=COLOURS["orange"])
     axes.plot(0.0, 0.0, marker="+", color=COLOURS["orange"], markersize=9)
-    axes.set_xlim(-_REACH, _REACH)
-    axes.set_ylim(-_REACH, _REACH)
 
 
-def _core(axes: Axes, radius: float) -> None:
+def _circle(axes: Axes, radius: float) -> None:
     angle = np.linspace(0.0, 2.0 * np.pi, 60)
     axes.plot(
         radius * np.cos(angle), radius * np.sin(angle), color=COLOURS["orange"], linewidth=1.0

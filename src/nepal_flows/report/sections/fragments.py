@@ -1,7 +1,8 @@
 """Section on the fragments that were carved out of large cells."""
 
-from nepal_flows.report.blocks import Block, Cell, Section, table
-from nepal_flows.report.data import ReportData
+from nepal_flows.report.blocks import Block, Cell, Drawing, Section, table
+from nepal_flows.report.data import FragmentView, ReportData
+from nepal_flows.report.figures.carving import fragment_figure
 from nepal_flows.report.words import NONE, figures, round_name, whole
 from nepal_flows.schemas import CarvingDoc
 
@@ -25,7 +26,30 @@ def fragments(data: ReportData) -> Section:
             is_folded=len(data.carvings) > 20,
         )
     ]
+    blocks += [_drawing(data, number, view) for number, view in enumerate(data.fragments)]
     return Section("fragments", "Fragments", blocks)
+
+
+def _drawing(data: ReportData, number: int, view: FragmentView) -> Drawing:
+    doc = view.document
+    cutoff = max(data.campaign.settings["model"]["cutoff_A"])
+    figure = fragment_figure(
+        view.region,
+        view.structure,
+        grades=view.grades,
+        parent_grades=view.parent_grades,
+        method=doc.method or "",
+        core_radius=float(doc.options.get("core_radius_A") or cutoff),
+    )
+    place = f"atom {doc.centre} of {doc.condition}, step {doc.step}"
+    return Drawing(
+        f"carved-{number}",
+        figure,
+        f"Slices through {place} in its parent of {doc.n_parent_atoms} atoms and in its fragment.",
+        f"Newest round, {place}, a slice of 6 Å: in its parent with the box that was cut; the "
+        "fragment with the grades its atoms had there; the fragment as it is labelled. Circle: "
+        "the core, where nothing moves.",
+    )
 
 
 def _row(doc: CarvingDoc) -> list[Cell | str]:
