@@ -256,6 +256,18 @@ def _number_problems(campaign: Campaign) -> Iterator[Problem]:
             "is `bayes`, which GPUMD cannot evaluate: it knows the grade alone. Choose `grade`, or "
             "`exploration.engine: native`",
         )
+    if exploration.dynamic is not None:
+        if campaign.selection.criterion != "bayes":
+            yield (
+                ("exploration", "dynamic"),
+                "goes by error bars, which needs `selection: {criterion: bayes}`",
+            )
+        if campaign.small_cells is not None:
+            yield (
+                ("exploration", "dynamic"),
+                "and `small_cells` are two ways to learn: a trajectory that goes on cannot change "
+                "its cell. Choose one",
+            )
     for index, condition in enumerate(exploration.conditions):
         if condition.run_in is not None:
             continue

@@ -10,6 +10,9 @@ Score: TypeAlias = Literal["gamma", "ratio"]
 
 EV_PER_MEV = 1e-3
 
+ANY_RATIO = 1e9
+"""An R that no frame reaches."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -44,6 +47,16 @@ def criterion_limits(campaign: Campaign) -> Limits:
     exploration, selection = campaign.exploration, campaign.selection
     if selection.criterion == "bayes":
         bayes = selection.bayes
+        if exploration.dynamic is not None:
+            # What interrupted a trajectory is labelled; the physics gate bars what is broken.
+            return Limits(
+                score="ratio",
+                low=bayes.ratio_low,
+                stop=None,
+                ceiling=ANY_RATIO,
+                threshold=1.0 / ANY_RATIO,
+                wanted=EV_PER_MEV * bayes.wanted_error_meV_per_A,
+            )
         return Limits(
             score="ratio",
             low=bayes.ratio_low,

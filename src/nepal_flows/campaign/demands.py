@@ -28,7 +28,7 @@ def demanded_sections(campaign: Campaign, sections: Collection[str]) -> dict[str
                 del training["nep"][name]
     selection = dumped.get("selection")
     if selection is not None and campaign.selection.criterion == "grade":
-        del selection["criterion"], selection["bayes"]
+        selection.pop("bayes", None)
     return dumped
 
 

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from nepal_flows.campaign.dynamic import DynamicSection
 from nepal_flows.campaign.section import (
     Atoms,
     Name,
@@ -264,6 +265,8 @@ class GpumdSection(Section):
 class ExplorationSection(Section):
     """Molecular dynamics with the newest model, looking for what it does not know."""
 
+    younger: ClassVar[frozenset[str]] = frozenset({"dynamic"})
+
     engine: Literal["native", "gpumd"] = Field(
         "native", description="Who runs it: `native` is the CPU, `gpumd` GPUMD on a GPU."
     )
@@ -290,6 +293,11 @@ class ExplorationSection(Section):
     barostat_time_fs: Positive = Field(1000.0, description="Relaxation time of the barostat.")
     bulk_modulus_GPa: Positive = Field(
         100.0, description="Rough bulk modulus, which scales the barostat."
+    )
+    dynamic: DynamicSection | None = Field(
+        None,
+        description="Dynamic training: trajectories are interrupted where error bars are too "
+        "large, and go on after the label; needs the criterion `bayes`. null for rounds.",
     )
     gate: GateSection = Field(default_factory=GateSection, description="The physics gate.")
     gpumd: GpumdSection = Field(default_factory=GpumdSection, description="Limits of GPUMD.")

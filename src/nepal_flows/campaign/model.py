@@ -226,7 +226,7 @@ class BayesSection(Section):
 class SelectionSection(Section):
     """Which candidates are labelled."""
 
-    younger: ClassVar[frozenset[str]] = frozenset({"max_forceless_share"})
+    younger: ClassVar[frozenset[str]] = frozenset({"bayes", "criterion", "max_forceless_share"})
 
     criterion: Literal["grade", "bayes"] = Field(
         "grade",

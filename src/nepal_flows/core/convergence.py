@@ -91,13 +91,14 @@ def judge_campaign(
             "needed."
         )
     errors = _label_error_reasons(last, rules)
-    holdout = _holdout_reasons(rounds, rules)
+    by_bars = rules.largest_expected_ratio is not None
+    holdout = _expected_reasons(last, rules) if by_bars else _holdout_reasons(rounds, rules)
     ranks = _rank_reasons(last)
     reasons += [*errors, *holdout, *ranks]
     checks = {
         "conditions_clean": n_clean >= rules.n_clean_rounds,
         "new_label_errors": not errors,
-        "holdout_steady": not holdout,
+        "expected_errors" if by_bars else "holdout_steady": not holdout,
         "rank_saturated": not ranks,
     }
     ready = all(checks.values())
@@ -232,6 +233,24 @@ def _holdout_reasons(rounds: Sequence[RoundRecord], rules: ConvergenceRules) -> 
         f"({100.0 * change:.0f} %); less than {100.0 * rules.largest_holdout_change:g} % is "
         "steady."
     ]
+
+
+def _expected_reasons(record: RoundRecord, rules: ConvergenceRules) -> list[str]:
+    """Return the conditions whose frames are expected to be worse than the training frames."""
+    reasons = []
+    for condition in record.conditions:
+        expected, reference = condition.expected_error, record.training_error
+        if expected is None or reference is None:
+            reasons.append(f"{condition.name}: no error is expected of it yet.")
+        elif expected > max(
+            rules.negligible_error, (rules.largest_expected_ratio or 1.0) * reference
+        ):
+            reasons.append(
+                f"{condition.name}: error bars expect a force error of {1000.0 * expected:.1f} "
+                f"meV/Å, {expected / max(reference, 1e-12):.2f} times the training error; "
+                f"{rules.largest_expected_ratio:g} is allowed."
+            )
+    return reasons
 
 
 def _rank_reasons(record: RoundRecord) -> list[str]:

@@ -27,6 +27,9 @@ class ConvergenceRules:
         Errors on new labels and on the hold-out up to this pass whatever their ratio, eV/Å.
     largest_holdout_change
         Relative change of the hold-out error between two rounds.
+    largest_expected_ratio
+        Force error that error bars expect of a condition, over the training error: where it is
+        set, no hold-out is asked for.
     confidence
         Of the upper bound on the exceedance.
     n_stalled_rounds
@@ -42,6 +45,7 @@ class ConvergenceRules:
     largest_error_ratio: float = 1.3
     negligible_error: float = 0.0
     largest_holdout_change: float = 0.10
+    largest_expected_ratio: float | None = None
     confidence: float = 0.95
     n_stalled_rounds: int = 4
     smallest_error_gain: float = 0.05
@@ -67,6 +71,8 @@ class ConditionRecord:
     new_label_error, training_error
         Force RMSE on its newly labelled frames before training on them, and on its training
         frames, eV/Å; None where there are no such frames.
+    expected_error
+        Force RMSE of the frames it visited that error bars expect, eV/Å; None without bars.
     """
 
     name: str
@@ -78,6 +84,7 @@ class ConditionRecord:
     n_exceeded_windows: int
     new_label_error: float | None = None
     training_error: float | None = None
+    expected_error: float | None = None
 
     @property
     def exceedance(self) -> float:

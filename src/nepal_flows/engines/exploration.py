@@ -12,6 +12,7 @@ from nepal_flows.engines.gpumd.devices import claimed_gpu
 from nepal_flows.engines.gpumd.md import GpumdSetup, run_gpumd_md
 from nepal_flows.engines.md_run import MdRun, MdSegment
 from nepal_flows.engines.native_md import run_native_md
+from nepal_flows.engines.trigger import MdState
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import model_sha256, read_nep_txt
 from nepal_flows.io.posterior import unpack_posterior
@@ -60,6 +61,8 @@ class ExplorationTask:
         GPUs to run GPUMD on; None for the native engine.
     posterior
         The packed posterior of exactly that model, if frames are scored by R.
+    resumed
+        Where an interrupted trajectory stands that goes on.
     """
 
     model_text: str
@@ -71,6 +74,7 @@ class ExplorationTask:
     body: str | None = None
     lease: GpuLease | None = None
     posterior: bytes | None = None
+    resumed: MdState | None = None
 
 
 def run_exploration(task: ExplorationTask) -> MdRun:
@@ -103,6 +107,7 @@ def run_exploration(task: ExplorationTask) -> MdRun:
         task.protocol,
         active_set=active_set,
         posterior=None if task.posterior is None else posterior_of(task),
+        resumed=task.resumed,
         seed=task.seed,
         model_sha256=model_sha256(task.model_text),
         **task.options,

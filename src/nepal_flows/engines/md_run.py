@@ -7,6 +7,7 @@ import numpy as np
 
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.outcome import Outcome
+from nepal_flows.engines.trigger import MdState
 from nepal_flows.typing import AnyArray, FloatArray, IntArray
 
 Ensemble: TypeAlias = Literal["nve", "nvt", "npt"]
@@ -133,6 +134,8 @@ class MdRun:
         Program that ran it, with its version; None for this package itself.
     gpu_s
         Time that a GPU was held, s.
+    state
+        Where a trajectory stands that dynamic training interrupted.
     """
 
     outcome: Outcome
@@ -147,6 +150,7 @@ class MdRun:
     final: Structure
     program: str | None = None
     gpu_s: float = 0.0
+    state: MdState | None = None
 
     @property
     def n_checks(self) -> int:

@@ -14,7 +14,7 @@ atoms, cutoffs 5/4 Å, 40 neurons; 4, 240 and 330 µs for 2 atoms; see benchmark
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -33,6 +33,7 @@ from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace
 from nepal_flows.engines.outcome import Outcome
+from nepal_flows.engines.trigger import MdState, Trigger
 from nepal_flows.errors import ActiveSetError, InputError, StructureError
 from nepal_flows.io.covalent import smallest_distances
 from nepal_flows.typing import FloatArray
@@ -54,6 +55,8 @@ def run_native_md(
     active_set: ActiveSet | None = None,
     posterior: Posterior | None = None,
     wanted_error: float = 0.0,
+    trigger: Trigger | None = None,
+    resumed: MdState | None = None,
     seed: int,
     check_interval: int = 10,
     gamma_low: float = 5.0,
@@ -87,6 +90,12 @@ def run_native_md(
         the active set then only says what the model belongs to.
     wanted_error
         Atoms whose error bar is at most this, eV/Å, score at most 1.
+    trigger
+        Interrupts the run where an error bar is too large, for dynamic training; the frame it
+        stops at is then the only candidate, whatever its score.
+    resumed
+        State to go on from, in place of `structure`; steps before it count as neither requested
+        nor finished.
     seed
         Fixes the run bit by bit on one machine.
     check_interval
@@ -121,7 +130,16 @@ def run_native_md(
         If the model does not know an element.
     """
     _check_arguments(protocol, active_set, model, model_sha256)
+    if trigger is not None and posterior is None:
+        raise InputError("A `trigger` goes by error bars: give the `posterior` of the model too.")
     gate = default_gate(structure) if gate is None else gate
+    first_step, first_volume = 0, structure.volume
+    if resumed is not None:
+        structure, first_step, first_volume = (
+            resumed.structure, resumed.step, resumed.first_volume,
+        )  # fmt: skip
+        low, high = (ratio * first_volume / structure.volume for ratio in gate.volume_ratio)
+        gate = replace(gate, volume_ratio=(low, high))
     couplings = {
         "time_step": time_step_fs,
         "thermostat_time": thermostat_time_fs,
@@ -140,25 +158,35 @@ def run_native_md(
         check_interval=check_interval,
         burn_in=burn_in_steps,
         with_factors=active_set is not None and posterior is None,
+        velocities=None if resumed is None else resumed.velocities,
     )
-    checks = range(burn_in_steps // check_interval + 1, requested // check_interval + 1)
+    dynamics.finished_steps = first_step
+    checks = range(
+        max(burn_in_steps, first_step) // check_interval + 1, requested // check_interval + 1
+    )
     collector = _Collector(
         dynamics=dynamics,
         active_set=active_set,
         bars=None if posterior is None else _Bars(posterior, model, wanted_error),
         gamma_low=gamma_low,
         gamma_stop=gamma_stop,
+        trigger=trigger,
+        first_step=first_step,
+        first_volume=first_volume,
         ceiling=candidate_ceiling,
         candidates=BestOfBlocks(n_candidates),
         audit_steps=_audit_steps(checks, check_interval, n_audit, seed),
     )
-    n_per_call = check_interval * (1 if gamma_stop is not None else dynamics.checks_per_call())
+    stops = gamma_stop is not None or trigger is not None
+    n_per_call = check_interval * (1 if stops else dynamics.checks_per_call())
     stopped: tuple[Outcome, str] | None = None
     reason = gate.violation(structure)
     if reason is not None:
         stopped = ("stopped_by_gate", f"at the start: {reason}")
+    begin = 0
     for stretch in stretches:
-        done = 0
+        done = min(max(first_step - begin, 0), stretch.n_steps)
+        begin += stretch.n_steps
         while stopped is None and done < stretch.n_steps:
             n_steps = min(n_per_call, stretch.n_steps - done)
             stopped = collector.take(dynamics.run(stretch, n_done=done, n_steps=n_steps))
@@ -167,9 +195,9 @@ def run_native_md(
                 outcome: Outcome = "crashed" if dynamics.has_exploded else "stopped_by_gate"
                 stopped = (outcome, dynamics.failure)
             if progress is not None:
-                progress(dynamics.finished_steps, requested)
+                progress(dynamics.finished_steps - first_step, requested - first_step)
     outcome, why = stopped or ("finished", None)
-    return collector.result(outcome, why, requested)
+    return collector.result(outcome, why, requested - first_step)
 
 
 def _check_arguments(
@@ -259,6 +287,9 @@ class _Collector:
     bars: _Bars | None
     gamma_low: float
     gamma_stop: float | None
+    trigger: Trigger | None
+    first_step: int
+    first_volume: float
     ceiling: float
     candidates: BestOfBlocks[MdFrame]
     audit_steps: frozenset[int]
@@ -276,6 +307,11 @@ class _Collector:
         for index, step in enumerate(checks.steps.tolist()):
             self._keep(checks, index, float(gamma[index]), grades[index])
             stop = self._stop(float(gamma[index]), step) if grades.size else None
+            if self.trigger is not None and stop is not None and stop[0] == "stopped_by_grade":
+                score = float(gamma[index])
+                self.candidates.offer(
+                    score, partial(self._frame, checks, index, score, grades[index])
+                )
             if stop is not None:
                 n_seen = index + 1
                 break
@@ -288,13 +324,23 @@ class _Collector:
             outcome=outcome,
             reason=reason,
             requested_steps=requested,
-            finished_steps=self.dynamics.finished_steps,
+            finished_steps=self.dynamics.finished_steps - self.first_step,
             candidates=self.candidates.kept(),
             audit=tuple(self.audit),
             trace=self._trace(),
             n_exceeded_checks=self.n_exceeded,
             n_above_ceiling=self.n_above_ceiling,
             final=self._final(),
+            state=self._state(outcome),
+        )
+
+    def _state(self, outcome: Outcome) -> MdState | None:
+        """Return where an interrupted trajectory stands, which goes on with another model."""
+        if self.trigger is None or outcome != "stopped_by_grade":
+            return None
+        dynamics = self.dynamics
+        return MdState(
+            dynamics.structure, dynamics.velocities, dynamics.finished_steps, self.first_volume
         )
 
     def _grades(self, checks: Checks) -> FloatArray:
@@ -315,6 +361,8 @@ class _Collector:
             self.audit.append(frame())
         if gamma >= self.gamma_low:
             self.n_exceeded += 1
+            if self.trigger is not None:
+                return
             if gamma <= self.ceiling:
                 self.candidates.offer(gamma, frame)
             else:
@@ -328,6 +376,11 @@ class _Collector:
                 "stopped_by_grade",
                 f"grade {gamma:.4g} at step {step}, limit {self.gamma_stop:g}",
             )
+        if self.trigger is not None and self.bars is not None:
+            why = self.trigger.reason(
+                step - self.first_step, self.bars.largest, self.dynamics.check_interval
+            )
+            return None if why is None else ("stopped_by_grade", f"{why} at step {step}")
         return None
 
     def _frame(self, checks: Checks, index: int, gamma: float, grades: FloatArray) -> MdFrame:

@@ -185,7 +185,7 @@ def demands_key(campaign: Campaign) -> str:
 
 def rules_of(campaign: Campaign) -> ConvergenceRules:
     """Return the limits of convergence that a campaign file asks for."""
-    section = campaign.convergence
+    section, dynamic = campaign.convergence, campaign.exploration.dynamic
     return ConvergenceRules(
         allowance=section.exceedance,
         extreme_allowance=section.exceedance_extreme,
@@ -193,7 +193,9 @@ def rules_of(campaign: Campaign) -> ConvergenceRules:
         largest_error_ratio=section.new_label_error_ratio,
         largest_holdout_change=section.holdout_change,
         negligible_error=section.negligible_error_meV_per_A / _TO_MEV,
-        n_stalled_rounds=section.stall_rounds,
+        # A round of dynamic training is one label; what its trajectory moved on is progress.
+        n_stalled_rounds=section.stall_rounds if dynamic is None else campaign.budget.iterations,
+        largest_expected_ratio=None if dynamic is None else dynamic.expected_error_ratio,
     )
 
 

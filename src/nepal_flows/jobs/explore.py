@@ -25,6 +25,12 @@ from nepal_flows.jobs.posterior import posterior_key
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.routing import bundles
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
+from nepal_flows.jobs.trajectories import (
+    interrupted_runs,
+    loaded_state,
+    stored_state,
+    trigger_of,
+)
 from nepal_flows.records import Records, derived_key, derived_seed, make_missing
 from nepal_flows.schemas import (
     ActiveSetDoc,
@@ -48,12 +54,13 @@ NO_CEILING = 1e9
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a round: a condition, a replica, and the key under which it is stored."""
+    """One run of a round: a condition, a replica, its key, and the run it goes on from, if any."""
 
     condition: Condition
     replica: int
     key: str
     seed: int
+    resumes: ExplorationDoc | None = None
 
 
 @dataclass
@@ -88,7 +95,7 @@ class ExploreMaker(StageMaker):
         """
         records = Records.current()
         grader = records.load(ActiveSetDoc, active_set_key)
-        planned = self._planned(state, active_set_key)
+        planned = self._planned(records, state, active_set_key)
         wanted = {planned[number].key: planned[number] for number in runs}
         done = 0
 
@@ -138,18 +145,24 @@ class ExploreMaker(StageMaker):
             for replica in range(n_replicas):
                 yield condition, replica
 
-    def _planned(self, state: CampaignState, active_set_key: str) -> list[PlannedRun]:
+    def _planned(
+        self, records: Records, state: CampaignState, active_set_key: str
+    ) -> list[PlannedRun]:
+        interrupted = interrupted_runs(records, self.campaign, state)
         asked = self._asked(state.phase)
         planned = []
         for condition, replica in self._replicas(state.phase):
             place = (state.campaign_id, state.iteration, state.phase, condition.name, replica)
             protocol = condition.model_dump(mode="json", exclude=_unset(condition))
+            resumes = interrupted.get((condition.name, replica))
+            parts = (active_set_key, protocol, asked, *([resumes.key] if resumes else []))
             planned.append(
                 PlannedRun(
                     condition=condition,
                     replica=replica,
-                    key=derived_key("exploration", *place, active_set_key, protocol, asked),
+                    key=derived_key("exploration", *place, *parts),
                     seed=derived_seed(self.campaign.seed, *place[1:]),
+                    resumes=resumes,
                 )
             )
         return planned
@@ -181,7 +194,7 @@ class ExploreMaker(StageMaker):
         if self.campaign.selection.criterion == "bayes":
             document = records.load(PosteriorDoc, posterior_key(self.campaign, grader))
             posterior = records.blobs.get(document.posterior)
-        options = self._options(structures, grader)
+        options = self._options(structures, grader, state)
         starts = [self._start(structures, run, state.phase) for run in runs]
         return [
             ExplorationTask(
@@ -193,6 +206,7 @@ class ExploreMaker(StageMaker):
                 options=options | self._fewer_if_large(start),
                 body=run.condition.run_in,
                 posterior=posterior,
+                resumed=loaded_state(records, run.resumes),
             )
             for run, start in zip(runs, starts, strict=True)
         ]
@@ -227,7 +241,9 @@ class ExploreMaker(StageMaker):
             for stage in condition.stages
         )
 
-    def _options(self, structures: Sequence[Structure], grader: ActiveSetDoc) -> dict[str, Any]:
+    def _options(
+        self, structures: Sequence[Structure], grader: ActiveSetDoc, state: CampaignState
+    ) -> dict[str, Any]:
         section = self.campaign.exploration
         has_scale = all(element.is_saturated for element in grader.coverage)
         gate = PhysicsGate(
@@ -237,7 +253,10 @@ class ExploreMaker(StageMaker):
             temperature_margin=section.gate.temperature_margin_K,
         )
         limits = criterion_limits(self.campaign)
-        by_bars = {"wanted_error": limits.wanted} if limits.score == "ratio" else {}
+        by_bars: dict[str, Any] = {}
+        if limits.score == "ratio":
+            trigger = trigger_of(self.campaign, state)
+            by_bars = {"wanted_error": limits.wanted, "trigger": trigger}
         return by_bars | {
             "check_interval": section.check_interval,
             "gamma_low": limits.low,
@@ -283,6 +302,8 @@ class ExploreMaker(StageMaker):
             n_atoms=task.structure.n_atoms,
             requested_steps=md.requested_steps,
             finished_steps=md.finished_steps,
+            first_step=0 if task.resumed is None else task.resumed.step,
+            end_state=stored_state(records, md.state),
             outcome=md.outcome,
             reason=md.reason,
             n_checks=md.n_checks,

@@ -43,6 +43,7 @@ def round_record(
             n_exceeded_windows=sum(run.n_exceeded_windows for run in group),
             new_label_error=force_error(new_label_errors.get(name)),
             training_error=force_error(training.training_errors_by_condition.get(name)),
+            expected_error=_in_eV(_expected(group)),
         )
         for name, group in _by_condition(runs).items()
     ]
@@ -62,6 +63,7 @@ def stored_round(document: IterationDoc) -> RoundRecord:
             n_exceeded_windows=verdict.n_exceeded_windows,
             new_label_error=force_error(verdict.new_label_errors),
             training_error=force_error(verdict.training_errors),
+            expected_error=_in_eV(verdict.expected_force_rmse_meV_per_A),
         )
         for verdict in document.conditions
     ]
@@ -106,6 +108,7 @@ def condition_verdicts(
                 gamma_median=float(
                     np.median([run.gamma_quantiles.get("0.5", run.gamma_max) for run in group])
                 ),
+                expected_force_rmse_meV_per_A=_expected(group),
                 new_label_errors=new_label_errors.get(judgement.name),
                 training_errors=training_errors.get(judgement.name),
             )
@@ -137,6 +140,23 @@ def _by_condition(runs: Sequence[ExplorationDoc]) -> dict[str, list[ExplorationD
     for run in runs:
         groups.setdefault(run.condition, []).append(run)
     return groups
+
+
+def _expected(runs: Sequence[ExplorationDoc]) -> float | None:
+    """Return the force error that bars expect of the frames of some runs, meV/Å."""
+    known = [
+        (run.expected_force_rmse_meV_per_A, run.n_checks)
+        for run in runs
+        if run.expected_force_rmse_meV_per_A is not None
+    ]
+    if not known:
+        return None
+    values, weights = np.array(known).T
+    return float(np.sqrt(np.average(values**2, weights=weights)))
+
+
+def _in_eV(value_meV: float | None) -> float | None:
+    return None if value_meV is None else _TO_EV * value_meV
 
 
 def _was_stopped(run: ExplorationDoc) -> bool:

@@ -11,6 +11,7 @@ NONE = "–"
 CRITERIA = {
     "conditions_clean": "every condition clean, several rounds running, on fresh seeds",
     "new_label_errors": "new labels predicted about as well as those trained on",
+    "expected_errors": "errors that the bars expect",
     "holdout_steady": "error on the hold-out steady",
     "rank_saturated": "rank of every element saturated",
     "confirmed": "all of it confirmed in a larger cell with unused seeds",

@@ -43,6 +43,9 @@ class ConditionVerdict(Part):
     allowance: float
     gamma_max: float
     gamma_median: float
+    expected_force_rmse_meV_per_A: float | None = Field(
+        None, description="Of the visited frames, from error bars."
+    )
     new_label_errors: Errors | None = None
     training_errors: Errors | None = None
 

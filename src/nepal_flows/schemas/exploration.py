@@ -25,6 +25,10 @@ class ExplorationDoc(Document):
     n_atoms: int
     requested_steps: int
     finished_steps: int
+    first_step: int = Field(0, description="Step at which it took up an interrupted run.")
+    end_state: BlobRef | None = Field(
+        None, description="Positions, cell and velocities to go on from, where it was interrupted."
+    )
     outcome: Outcome
     reason: str | None = Field(None, description="Why it stopped early.")
     n_checks: int = Field(description="Frames graded.")

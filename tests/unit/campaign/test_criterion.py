@@ -27,6 +27,7 @@ def test_levels_are_those_of_the_criterion(write_campaign, tmp_path):
 def test_keys_of_campaigns_that_grade_stay_what_they_were(write_campaign, tmp_path):
     campaign = loaded(write_campaign, tmp_path / "grade").campaign
     asked = demanded_sections(campaign, {"selection"})["selection"]
+    assert "dynamic" not in demanded_sections(campaign, {"exploration"})["exploration"]
     assert set(asked) == {
         "labels_per_iteration",
         "audit_per_iteration",
@@ -54,6 +55,37 @@ def test_gpumd_cannot_evaluate_the_bayesian_error(write_campaign, tmp_path):
     exploration = {"engine": "gpumd", "conditions": [{"name": "one", "stages": stages}]}
     with pytest.raises(CampaignError, match="GPUMD cannot evaluate"):
         loaded(write_campaign, tmp_path, selection=BAYES, exploration=exploration)
+
+
+def test_dynamic_training_labels_whatever_interrupted_it(write_campaign, tmp_path):
+    stages = [{"temperature_K": 300, "steps": 200}]
+    exploration = {"dynamic": {}, "conditions": [{"name": "one", "stages": stages}]}
+    campaign = loaded(write_campaign, tmp_path, selection=BAYES, exploration=exploration).campaign
+    limits = criterion_limits(campaign)
+    assert (limits.low, limits.stop, limits.wanted) == (3.0, None, 0.005)
+    assert limits.threshold < 1e-6
+    assert limits.ceiling > 1e6
+    assert "dynamic" in demanded_sections(campaign, {"exploration"})["exploration"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"selection": {}}, "goes by error bars"),
+        ({"small_cells": {}}, "two ways to learn"),
+        ({"dynamic": {"floor_meV_per_A": 200}}, "must lie below `limit_meV_per_A`"),
+        ({"dynamic": {"rule": "published"}}, "relative"),
+    ],
+)
+def test_dynamic_training_refuses_what_it_cannot_do(write_campaign, tmp_path, changes, words):
+    stages = [{"temperature_K": 300, "steps": 200}]
+    conditions = [{"name": "one", "start": {"n_atoms": 8}, "stages": stages}]
+    dynamic = changes.pop("dynamic", {})
+    exploration = {"dynamic": dynamic, "conditions": conditions}
+    with pytest.raises(CampaignError, match=words):
+        loaded(
+            write_campaign, tmp_path, **({"selection": BAYES, "exploration": exploration} | changes)
+        )
 
 
 def test_levels_must_be_apart(write_campaign, tmp_path):

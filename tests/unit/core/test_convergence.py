@@ -8,7 +8,12 @@ from nepal_flows.core.convergence import (
     n_clean_rounds,
     stall_reasons,
 )
-from nepal_flows.core.rounds import ConditionRecord, ConvergenceRules, RoundRecord
+from nepal_flows.core.rounds import (
+    CampaignJudgement,
+    ConditionRecord,
+    ConvergenceRules,
+    RoundRecord,
+)
 
 CLEAN = ConditionRecord(
     name="crystal",
@@ -172,3 +177,22 @@ def test_rounds_without_labels_are_a_stall_even_if_luck_varies() -> None:
         round_of(replace(DIRTY, n_exceeded_windows=k), n_new_labels=0) for k in (20, 10, 5, 3)
     ]
     assert any("refused" in reason for reason in stall_reasons(rounds))
+
+
+def test_expected_errors_replace_the_hold_out_where_they_are_asked_for() -> None:
+    rules = ConvergenceRules(largest_expected_ratio=1.5)
+
+    def judged(expected: float | None) -> CampaignJudgement:
+        condition = replace(CLEAN, expected_error=expected)
+        last = round_of(condition, holdout_error=None, training_error=0.010)
+        return judge_campaign([last, last], rules)
+
+    found = judged(0.014)
+    assert found.next_step == "confirm"
+    assert found.checks["expected_errors"]
+    assert "holdout_steady" not in found.checks
+    for expected, words in ((0.016, "1.60 times the training error"), (None, "no error is")):
+        found = judged(expected)
+        assert found.next_step == "continue"
+        assert not found.checks["expected_errors"]
+        assert any(words in reason for reason in found.reasons)

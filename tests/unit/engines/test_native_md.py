@@ -17,6 +17,7 @@ from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.md_run import MdRun, MdSegment
 from nepal_flows.engines.native_md import default_gate, run_native_md
+from nepal_flows.engines.trigger import MdState, Trigger
 from nepal_flows.errors import ActiveSetError, InputError
 from nepal_flows.io.structures import structure_from_atoms
 
@@ -234,3 +235,71 @@ def test_frames_are_scored_by_the_bayesian_error_where_a_posterior_is_given(
         np.testing.assert_allclose([expected, largest], [bars.force_rms, bars.forces.max()])
     assert "largest_bar_eV_per_A" in run.trace.as_arrays()
     assert scored(1e3).trace.gamma.max() == 1.0
+
+
+def flat_posterior(model: NepModel) -> Posterior:
+    """Return a posterior whose bars follow the size of the features."""
+    n = n_features(model.architecture)
+    return Posterior(
+        layer="all", root=1e-3 * np.eye(n, dtype=np.float32), priors=np.ones(4),
+        noises=np.ones(3), scales=np.full(3, 2.0), training_deviations=np.full(3, 1e-3),
+        n_rows=np.ones(3), n_determined=1.0, n_iterations=1,
+    )  # fmt: skip
+
+
+def test_a_trigger_interrupts_and_the_trajectory_goes_on_from_the_same_state(
+    copper_model: NepModel, active_set: ActiveSet
+) -> None:
+    def part(trigger: Trigger | None, resumed: MdState | None = None) -> MdRun:
+        return run_native_md(
+            cell(), copper_model, RAMP, active_set=active_set, check_interval=5, seed=3,
+            posterior=flat_posterior(copper_model), trigger=trigger, resumed=resumed,
+            gamma_low=1e-3,
+        )  # fmt: skip
+
+    first = part(Trigger(limit=1e-9, gap_steps=20))
+    assert first.outcome == "stopped_by_grade"
+    assert "limit 1e-09 at step 20" in first.reason
+    (candidate,) = first.candidates
+    assert candidate.step == first.finished_steps == first.state.step == 20
+    np.testing.assert_array_equal(candidate.structure.positions, first.state.structure.positions)
+    second = part(Trigger(limit=1e-9, gap_steps=150), first.state)
+    assert second.trace.step[0] == 25
+    assert second.requested_steps == 255 - 20
+    assert second.finished_steps == 150
+    assert second.state.step == 170  # inside the second segment
+    assert second.state.first_volume == cell().volume
+    last = part(Trigger(limit=1e9), second.state)
+    assert (last.outcome, last.candidates, last.state) == ("finished", (), None)
+    assert last.trace.step.tolist() == list(range(175, 256, 5))
+    assert (last.trace.target_temperature_K == 900.0).all()
+    with pytest.raises(InputError, match="posterior"):
+        run_native_md(cell(), copper_model, RAMP, trigger=Trigger(limit=1.0), seed=0)
+
+
+def test_a_trajectory_goes_on_without_a_jump(copper_model: NepModel) -> None:
+    steady = [MdSegment("nve", 300.0, 100)]
+    options = {"seed": 1, "check_interval": 10, "posterior": flat_posterior(copper_model)}
+    whole = run_native_md(cell(), copper_model, steady, **options)
+    stopped = run_native_md(
+        cell(), copper_model, steady, trigger=Trigger(limit=1e-9, gap_steps=50), **options
+    )
+    rest = run_native_md(cell(), copper_model, steady, resumed=stopped.state, **options)
+    np.testing.assert_allclose(
+        rest.trace.potential_energy_eV, whole.trace.potential_energy_eV[5:], rtol=1e-9
+    )
+    apart = (rest.final.positions - whole.final.positions) @ np.linalg.inv(whole.final.cell)
+    np.testing.assert_allclose(apart, np.rint(apart), atol=1e-8)  # atoms may lie a cell apart
+
+
+def test_the_relative_rule_needs_an_average_and_a_floor() -> None:
+    rule = Trigger(limit=1.0, gap_steps=20, factor=1.73, floor=0.05, average_steps=100)
+    quiet = [0.02] * 10
+    assert rule.reason(10, [*quiet, 2.0], 10) is None  # in the gap
+    assert "limit 1" in (rule.reason(20, [*quiet, 2.0], 10) or "")
+    assert rule.reason(200, [*quiet, 0.04], 10) is None  # below the floor
+    assert "3.00 times" in (rule.reason(200, [*quiet, 0.06], 10) or "")
+    assert rule.reason(200, [0.06], 10) is None  # no average yet
+    assert rule.reason(200, [*quiet, *[0.2] * 10, 0.3], 10) is None  # the old ones are forgotten
+    with pytest.raises(InputError, match="positive"):
+        Trigger(limit=0.0)

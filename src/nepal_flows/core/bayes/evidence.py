@@ -154,7 +154,8 @@ def posterior(model: NepModel, gram: GramMatrices, *, layer: Layer = "all") -> P
     Raises
     ------
     TrainingError
-        If the matrices are of other parameters, hold no force row, or are not finite.
+        If the matrices are of other parameters, hold no force row, or are not finite; or if all
+        neurons are saturated.
 
     Notes
     -----
@@ -248,6 +249,11 @@ def _check(gram: GramMatrices, columns: int) -> None:
         raise TrainingError(
             "Features or residuals are not finite. Look for frames with colliding atoms, or for a "
             "training that diverged."
+        )
+    if not np.diag(gram.products[1]).any():
+        raise TrainingError(
+            "The forces of this model do not depend on its networks: every neuron is saturated, so "
+            "the training has collapsed. Train with more frames or neurons, or a lower rate."
         )
 
 

@@ -243,6 +243,9 @@ def test_what_does_not_fit_is_refused(
     broken = GramMatrices(gram.products * np.nan, gram.n_rows, gram.squared_residuals)
     with pytest.raises(TrainingError, match="not finite"):
         posterior(result.model, broken)
+    dead = GramMatrices(0.0 * gram.products, gram.n_rows, gram.squared_residuals)
+    with pytest.raises(TrainingError, match="saturated"):
+        posterior(result.model, dead)
     wrong = Posterior(**{**found.__dict__, "root": np.eye(3)})
     with pytest.raises(InputError, match="posterior of this model"):
         frame_bars(wrong, result.model, train[0].structure)
