@@ -1,17 +1,20 @@
 """A whole campaign through SLURM under random kills ends bitwise as one that nobody disturbed.
 
 Of what a campaign may meet everything happens at random moments: processes die at once, SLURM's
-jobs are cancelled, the database dies in mid-write and comes back. What a group does about it is
-done too: `qlaunch` is started again by cron, `nepal doctor --fix` and `nepal resume` by a person.
+jobs are cancelled, the database dies in mid-write and comes back, scratch vanishes. What a group
+does about it is done too: `qlaunch` is started again by cron, `nepal doctor --fix` and `nepal
+resume` by a person.
 """
 
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from pymongo.errors import PyMongoError
@@ -75,7 +78,8 @@ class Chaos:
         self.site, self.slurm, self.random = site, slurm, random.Random(seed)
         self.happened = Counter()
         self.launchers = {}
-        self.to_come = 8 * [self.kill_worker] + 8 * [self.cancel_job] + 3 * [self.kill_database]
+        self.to_come = 8 * [self.kill_worker] + 8 * [self.cancel_job]
+        self.to_come += 3 * [self.kill_database] + 3 * [self.lose_scratch]
         self.random.shuffle(self.to_come)
 
     def strike(self):
@@ -106,6 +110,15 @@ class Chaos:
         time.sleep(3.0)
         self.site.server.start()
         return True
+
+    def lose_scratch(self):
+        """Remove what jobs that are done left in their folders."""
+        done = self.site.database.launches.find({"state": "COMPLETED"}, {"launch_dir": 1})
+        folders = [Path(launch["launch_dir"]) for launch in done]
+        there = [folder for folder in folders if folder.is_dir()]
+        for folder in there:
+            shutil.rmtree(folder, ignore_errors=True)
+        return bool(there)
 
     def keep_going(self):
         """Start `qlaunch` where it has ended, as cron would."""
@@ -161,5 +174,5 @@ def test_campaign_under_random_kills_ends_bitwise_as_an_undisturbed_one(
     finally:
         chaos.end()
     print(f"\n{dict(chaos.happened)}; {site.database.launches.count_documents({})} launches")
-    assert set(chaos.happened) >= {"kill_worker", "cancel_job", "kill_database"}
+    assert set(chaos.happened) >= {"kill_worker", "cancel_job", "kill_database", "lose_scratch"}
     assert contents(site.records) == contents(undisturbed.records)

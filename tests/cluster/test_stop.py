@@ -1,12 +1,13 @@
 """Stop a campaign in the queue, go on with it, give it more."""
 
 import signal
+import subprocess
 import time
 
 import pytest
 import yaml
 
-from cluster_site import end_group
+from cluster_site import NEPAL, end_group
 from nepal_flows.campaign.extend import change_budget
 from nepal_flows.campaign.read import load_campaign
 from nepal_flows.cluster.running import running_jobs
@@ -139,6 +140,23 @@ def test_more_budget_than_can_be_leaves_the_file_as_it_was(write_campaign, tmp_p
     with pytest.raises(CampaignError, match="labels"):
         change_budget(path, labels=100_000_000)
     assert path.read_text() == before
+
+
+def test_watched_status_says_it_again_until_the_campaign_stands(submitted):
+    site, _, key = submitted
+    log = site.folder / "watch.log"
+    command = [*NEPAL, "status", "small", "--watch", "--every", "1"]
+    with log.open("wb") as out:
+        watch = subprocess.Popen(
+            command, env=site.environment("login"), cwd=site.folder, stdout=out, stderr=out
+        )
+        while log.read_text().count("small: ") < 2:
+            assert watch.poll() is None, log.read_text()
+            time.sleep(0.2)
+        stop_campaign(site.launchpad, site.records, key)
+        assert watch.wait(timeout=60) == 0
+    assert log.read_text().count("make seeds waiting for cpu") >= 2
+    assert "small: stopped" in log.read_text()
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Teachers that misbehave, each in its own way."""
 
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -50,3 +52,19 @@ class FailsWhileFlagged(EMT):
         if Path(self.flag).exists() and len(atoms) % 8:
             raise ValueError("an atom is missing")
         super().calculate(atoms, *args, **kwargs)
+
+
+class FailsInManyWays(EMT):
+    """Fails on four structures of ten, each in another way; which they are their positions say."""
+
+    def calculate(self, atoms: Any = None, *args: Any, **kwargs: Any) -> None:
+        way = int(abs(atoms.positions.sum()) * 1e6) % 10
+        if way == 0:
+            raise ValueError("the moon is in the wrong phase")
+        if way == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if way == 2:
+            time.sleep(3600.0)
+        super().calculate(atoms, *args, **kwargs)
+        if way == 3:
+            self.results["forces"] = np.full_like(self.results["forces"], np.nan)

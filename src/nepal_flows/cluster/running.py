@@ -9,7 +9,7 @@ from typing import Any
 
 from fireworks import LaunchPad
 
-from nepal_flows.cluster.queue import campaign_queue
+from nepal_flows.cluster.queue import QueuedJob, campaign_queue
 from nepal_flows.cluster.slurm import SlurmQueue, cancel_slurm_jobs, slurm_queue
 from nepal_flows.records.owner import process_id_here
 
@@ -69,11 +69,12 @@ def end_jobs(jobs: Iterable[RunningJob]) -> list[RunningJob]:
 
 
 def _is_in(job: RunningJob, slurm: SlurmQueue | None) -> bool:
-    is_here = slurm is not None and job.slurm_cluster in (None, slurm.cluster)
-    return is_here and slurm is not None and job.slurm_job in slurm.job_ids
+    if slurm is None or job.slurm_cluster not in (None, slurm.cluster):
+        return False
+    return job.slurm_job in slurm.job_ids
 
 
-def _running(launch: Mapping[str, Any], job: Any) -> RunningJob:
+def _running(launch: Mapping[str, Any], job: QueuedJob) -> RunningJob:
     worker = launch.get("nepal_worker") or {}
     return RunningJob(
         fw_id=job.fw_id,
