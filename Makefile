@@ -15,7 +15,7 @@ test: setup
 # Everything that needs a server or SLURM, the long ones too. A server is found or made: see
 # tests/cluster/mongo_servers.py; SLURM needs root and Debian's munge and slurm-wlm.
 test-cluster: setup
-	$(BIN)/python -m pytest tests/cluster --durations=0
+	$(BIN)/python -m pytest tests/cluster --durations=0 --timeout=2400
 
 setup: $(READY)
 
