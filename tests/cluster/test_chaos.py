@@ -21,6 +21,7 @@ from pymongo.errors import PyMongoError
 
 from cluster_site import end_group
 from nepal_flows.campaign.read import load_campaign
+from nepal_flows.cluster.doctor import campaign_findings, fixed
 from nepal_flows.cluster.submit import add_remaining, resume_campaign
 from nepal_flows.errors import NepalError
 from nepal_flows.flows import run_campaign
@@ -54,7 +55,7 @@ KINDS = (
     IterationDoc,
     CampaignDoc,
 )
-PASSING = {"created_at", "cost", "costs", "core_hours_total", "attempts", "machine"}
+PASSING = {"created_at", "cost", "costs", "label_costs", "core_hours_total", "attempts", "machine"}
 """Fields that tell when, where and how fast, not what."""
 
 ROUTES = {ANY_OTHER: "cpu", LABEL_BUNDLE: "dft", "explore": "gpu"}
@@ -129,6 +130,10 @@ class Chaos:
     def help(self, key):
         """Do what the documentation says to a campaign that does not go on."""
         self.slurm.repair(self.site)
+        found = campaign_findings(self.site.launchpad, self.site.records, settings=SETTINGS)
+        for finding in found:
+            fixed(finding)
+            self.happened["forgotten"] += 1
         if self.site.queue().is_blocked:
             resume_campaign(self.site.launchpad, self.site.records, key, settings=SETTINGS)
             self.happened["resume"] += 1
@@ -149,7 +154,7 @@ def brought_to_its_end(chaos, key, *, timeout_s=3000.0):
                 chaos.strike()
             if n_steps % 11 == 0:
                 chaos.help(key)
-            if not site.queue().jobs:
+            if not site.queue().jobs and site.campaigns()[0].end_state is not None:
                 return
     raise AssertionError(
         f"It came to no end: {chaos.happened}\n{site.queue()}\n{chaos.slurm.jobs()}\n{site.logs()}"

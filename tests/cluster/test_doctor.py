@@ -9,10 +9,17 @@ import time
 
 import pytest
 
-from nepal_flows.cluster.doctor import fixed, queue_findings, site_findings, store_findings
+from nepal_flows.cluster.doctor import (
+    campaign_findings,
+    fixed,
+    queue_findings,
+    site_findings,
+    store_findings,
+)
 from nepal_flows.cluster.doctor.site import open_secrets
 from nepal_flows.cluster.slurm import SlurmQueue
 from nepal_flows.schemas import CampaignDoc
+from nepal_flows.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -147,6 +154,20 @@ def test_jobs_that_were_not_told_of_an_end_are_refreshed(submitted):
     assert "jobs wait, and none runs" in problem.what
     fixed(problem)
     assert state_of(submitted, first) == "READY"
+
+
+def test_campaign_without_a_job_that_has_not_ended_goes_on(submitted):
+    def found():
+        return list(campaign_findings(submitted.launchpad, submitted.records, settings=Settings()))
+
+    assert found() == []
+    submitted.database.fireworks.update_many({}, {"$set": {"state": "COMPLETED"}})
+    (problem,) = found()
+    assert "small has not ended, but no job of it is in the queue" in problem.what
+    submitted.database.workflows.update_many({}, {"$set": {"state": "COMPLETED"}})
+    fixed(problem)
+    assert submitted.queue().is_active
+    assert found() == []
 
 
 def test_jobs_without_a_workflow_are_removed(submitted):

@@ -14,13 +14,15 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from cluster_site import end_group
-from nepal_flows.cluster.doctor import fixed, queue_findings
+from nepal_flows.cluster.doctor import campaign_findings, fixed, queue_findings
 from nepal_flows.errors import NepalError
 from nepal_flows.flows import run_campaign
 from nepal_flows.schemas import ExplorationDoc, IterationDoc, LabelDoc, SelectionDoc, TrainingDoc
+from nepal_flows.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.cluster]
+pytestmark = [pytest.mark.integration, pytest.mark.cluster, pytest.mark.timeout(1800)]
 
+SETTINGS = Settings(label_bundle=2, explore_bundle=1)
 KINDS = (LabelDoc, TrainingDoc, ExplorationDoc, SelectionDoc, IterationDoc)
 
 
@@ -48,7 +50,7 @@ def brought_to_its_end(site, disturb, *, timeout_s=900.0):
             with contextlib.suppress(PyMongoError, NepalError):
                 if n_steps % 5 == 0:
                     repair(site)
-                if not site.queue().jobs:
+                if not site.queue().jobs and site.campaigns()[0].end_state is not None:
                     return site.wait()
         raise AssertionError(f"It came to no end.\n{site.queue()}\n{site.logs()}")
     finally:
@@ -58,6 +60,8 @@ def brought_to_its_end(site, disturb, *, timeout_s=900.0):
 
 def repair(site):
     for finding in queue_findings(site.launchpad, None, lost_after_s=60.0):
+        fixed(finding)
+    for finding in campaign_findings(site.launchpad, site.records, settings=SETTINGS):
         fixed(finding)
 
 

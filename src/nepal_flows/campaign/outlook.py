@@ -10,46 +10,10 @@ from dataclasses import dataclass
 
 from nepal_flows.campaign.forecast import training_seconds
 from nepal_flows.campaign.model import Campaign
+from nepal_flows.campaign.past_rounds import PastRound, Spent
 
 N_LEARNT = 3
 """Newest rounds that the cost of the next is learnt from."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Core- and GPU-seconds.
-
-    Attributes
-    ----------
-    cpu_s, gpu_s
-        Processor time, or that of all cores held, and time that GPUs were held, s.
-    """
-
-    cpu_s: float = 0.0
-    gpu_s: float = 0.0
-
-    def plus(self, other: "Spent", times: float = 1.0) -> "Spent":
-        """Return the sum with a multiple of another."""
-        return Spent(self.cpu_s + times * other.cpu_s, self.gpu_s + times * other.gpu_s)
-
-
-@dataclass(frozen=True)
-class PastRound:
-    """What an iteration took.
-
-    Attributes
-    ----------
-    n_labels
-        Labels that it asked for.
-    label, train, explore, other
-        Its cost by stage; ``other`` is all that is short.
-    """
-
-    n_labels: int
-    label: Spent
-    train: Spent
-    explore: Spent
-    other: Spent
 
 
 @dataclass(frozen=True)
@@ -188,8 +152,6 @@ def long_fit_factor(campaign: Campaign) -> float:
 __all__ = [
     "N_LEARNT",
     "Outlook",
-    "PastRound",
-    "Spent",
     "Standing",
     "campaign_outlook",
     "long_fit_factor",

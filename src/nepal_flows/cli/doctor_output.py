@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nepal_flows.cli.locate import located_campaign, server_records
 from nepal_flows.cli.queue_access import located_launchpad
 from nepal_flows.errors import NepalError
+from nepal_flows.settings import read_settings
 
 if TYPE_CHECKING:
     from nepal_flows.cluster.doctor import Finding
@@ -45,7 +46,12 @@ def _findings(target: Path | None, *, reads_blobs: bool) -> Iterator["Finding"]:
     except NepalError as error:
         yield _problem(error)
         launchpad = None
-    from nepal_flows.cluster.doctor import queue_findings, site_findings, store_findings
+    from nepal_flows.cluster.doctor import (
+        campaign_findings,
+        queue_findings,
+        site_findings,
+        store_findings,
+    )
     from nepal_flows.cluster.slurm import slurm_queue
 
     if launchpad is not None:
@@ -57,6 +63,8 @@ def _findings(target: Path | None, *, reads_blobs: bool) -> Iterator["Finding"]:
     except NepalError as error:
         yield _problem(error)
         return
+    if launchpad is not None:
+        yield from campaign_findings(launchpad, records, settings=read_settings())
     yield from store_findings(records, campaign_id=campaign_id, reads_blobs=reads_blobs)
 
 

@@ -174,7 +174,7 @@ def add_remaining(
     )
     workflow: Workflow = flow_to_workflow(flow, name=flow.name)
     metadata = workflow_metadata(document.key, document.name)
-    return add_once(launchpad, records, adopt(workflow, deciding=DECIDE), metadata)
+    return add_once(launchpad, records, adopt(workflow, deciding=DECIDE), metadata, again=True)
 
 
 def bundle_sizes(campaign: Campaign, settings: Settings) -> dict[str, Any]:

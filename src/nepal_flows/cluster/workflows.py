@@ -20,9 +20,14 @@ def workflow_metadata(campaign_id: str, name: str) -> dict[str, str]:
 
 
 def add_once(
-    launchpad: LaunchPad, records: Records, workflow: Workflow, metadata: Mapping[str, Any]
+    launchpad: LaunchPad,
+    records: Records,
+    workflow: Workflow,
+    metadata: Mapping[str, Any],
+    *,
+    again: bool = False,
 ) -> bool:
-    """Add a workflow of a campaign unless one that begins with the same job is there and not over.
+    """Add a workflow of a campaign unless one that begins with the same job is there.
 
     Parameters
     ----------
@@ -32,6 +37,8 @@ def add_once(
         What to add.
     metadata
         Of the campaign; see :func:`workflow_metadata`.
+    again
+        Whether one that is complete does not count: the records say that there is work left.
 
     Returns
     -------
@@ -42,7 +49,7 @@ def add_once(
     criteria = {
         "metadata.campaign_id": metadata["campaign_id"],
         "metadata.first_job": workflow.metadata["first_job"],
-        "state": {"$nin": ["DEFUSED", "ARCHIVED"]},
+        "state": {"$nin": ["DEFUSED", "ARCHIVED", *(["COMPLETED"] if again else [])]},
     }
     with sole_submission(records, metadata["campaign_id"]):
         if launchpad.workflows.count_documents(criteria):

@@ -1,20 +1,22 @@
 """What is left of a campaign, in words: rounds, labels and cost."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from nepal_flows.campaign.model import Campaign
-from nepal_flows.campaign.outlook import Outlook, Spent, Standing, campaign_outlook
+from nepal_flows.campaign.past_rounds import Spent
 from nepal_flows.report.data import ReportData
 from nepal_flows.report.words import count, duration
 from nepal_flows.schemas import Cost
 
+if TYPE_CHECKING:
+    from nepal_flows.campaign.outlook import Outlook
+
 _GOES_ON = (None, "stopped", "failed")
 
 
-def outlook_of(data: ReportData) -> Outlook | None:
+def outlook_of(data: ReportData) -> "Outlook | None":
     """Return what is left of a campaign; None where it has ended, or no round has.
 
     Parameters
@@ -25,6 +27,10 @@ def outlook_of(data: ReportData) -> Outlook | None:
     totals, last = data.totals, data.last
     if totals is None or last is None or data.campaign.end_state not in _GOES_ON:
         return None
+    # the model of a campaign file takes a tenth of a second, and `nepal status` must be quick
+    from nepal_flows.campaign.model import Campaign  # noqa: PLC0415
+    from nepal_flows.campaign.outlook import Standing, campaign_outlook  # noqa: PLC0415
+
     cost = data.total_cost()
     standing = Standing(
         n_labels=totals.n_labels,
@@ -40,7 +46,7 @@ def outlook_of(data: ReportData) -> Outlook | None:
     return campaign_outlook(campaign, standing, totals.past)
 
 
-def outlook_text(outlook: Outlook | None) -> str:
+def outlook_text(outlook: "Outlook | None") -> str:
     """Return what is left in one line; empty where nothing is known."""
     if outlook is None:
         return ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nepal_flows.campaign.outlook import PastRound, Spent
+from nepal_flows.campaign.past_rounds import PastRound, Spent
 from nepal_flows.records import Records, chosen_keys
 from nepal_flows.records.chosen import label_rows
 from nepal_flows.schemas import CampaignDoc, Cost, IterationDoc, LabelDoc

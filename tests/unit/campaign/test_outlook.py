@@ -5,13 +5,8 @@ import dataclasses
 import pytest
 
 from nepal_flows.campaign.model import Campaign
-from nepal_flows.campaign.outlook import (
-    PastRound,
-    Spent,
-    Standing,
-    campaign_outlook,
-    long_fit_factor,
-)
+from nepal_flows.campaign.outlook import Standing, campaign_outlook, long_fit_factor
+from nepal_flows.campaign.past_rounds import PastRound, Spent
 
 HOUR = 3600.0
 ROUND = PastRound(
