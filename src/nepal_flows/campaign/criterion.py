@@ -55,7 +55,10 @@ def criterion_limits(campaign: Campaign) -> Limits:
                 stop=None,
                 ceiling=ANY_RATIO,
                 threshold=1.0 / ANY_RATIO,
-                wanted=EV_PER_MEV * bayes.wanted_error_meV_per_A,
+                # What does not interrupt cannot be held against a condition: nothing would be
+                # labelled, and the same verdict come back for ever.
+                wanted=EV_PER_MEV
+                * max(bayes.wanted_error_meV_per_A, exploration.dynamic.limit_meV_per_A),
             )
         return Limits(
             score="ratio",
