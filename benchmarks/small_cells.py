@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("small-cells"), help="where campaigns are")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
-    parser.add_argument("--targets", type=float, nargs="+", default=[60.0, 40.0, 25.0, 20.0])
+    parser.add_argument("--targets", type=float, nargs="+", default=[20.0, 10.0, 6.0, 5.0])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tests = held_out(options.out)

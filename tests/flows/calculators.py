@@ -24,6 +24,15 @@ class Hangs(EMT):
         time.sleep(3600.0)
 
 
+class DependsOnSize(EMT):
+    """Answers with an energy per atom that depends on the cell, as coarse k-points do."""
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        super().calculate(*args, **kwargs)
+        self.results["energy"] += 0.1
+        self.results["free_energy"] = self.results["energy"]
+
+
 class Garbage(EMT):
     """Answers with NaN."""
 

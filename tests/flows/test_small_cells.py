@@ -1,14 +1,16 @@
 """A campaign in small cells: it walks through its stages, and resumes in the one it was in."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from resuming import contents, run
 
+from nepal_flows.errors import LabelError
 from nepal_flows.flows import run_campaign
 from nepal_flows.records import Records, embedded_job_store
-from nepal_flows.schemas import ExplorationDoc, IterationDoc, LabelDoc
+from nepal_flows.schemas import CampaignDoc, ExplorationDoc, IterationDoc, LabelDoc
 
 CHANGES = {
     "small_cells": {
@@ -99,3 +101,45 @@ def test_a_campaign_killed_in_a_stage_goes_on_there(staged, tmp_path, write_camp
     assert run(campaign).returncode == 0
     assert contents(campaign) == expected
     assert Counter(doc.size_stage for doc in iterations(campaign)) == {0: 2, 1: 2}
+
+
+def test_alloys_draw_compositions_and_shapes_anew(write_campaign, tmp_path):
+    mix = {"elements": ["Cu", "Au"]}
+    path = write_campaign(
+        tmp_path,
+        **CHANGES
+        | {
+            "seeds": {"n": 8, "mix": mix},
+            "exploration": {
+                "time_step_fs": 2.5,
+                "conditions": [
+                    {
+                        "name": "ramp",
+                        "start": {"mix": mix},
+                        "stages": [{"temperature_K": [300, 600], "steps": 100}],
+                        "replicas": 3,
+                    },
+                ],
+            },
+            "budget": {"labels": 16, "iterations": 2},
+        },
+    )
+    result = run_campaign(path)
+    labels = list(result.records.query(LabelDoc))
+    assert len({label.formula for label in labels}) >= 6
+    found = [label for label in labels if label.ancestry.source == "exploration"]
+    assert {symbol for label in found for symbol in label.elements} == {"Cu", "Au"}
+
+
+def test_cells_that_disagree_with_their_supercells_end_the_campaign_before_a_label(
+    write_campaign, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
+    monkeypatch.setenv("NEPAL_CALCULATORS", "calculators")
+    labels = {"code": "ase", "calculator": "calculators:DependsOnSize", "time_limit_s": 60}
+    path = write_campaign(tmp_path, **CHANGES | {"labels": labels})
+    with pytest.raises(LabelError, match="differ by"):
+        run_campaign(path)
+    records = Records(embedded_job_store(path.parent / "small" / "store"))
+    assert records.count(LabelDoc) == 0
+    assert next(records.query(CampaignDoc)).end_state == "failed"
