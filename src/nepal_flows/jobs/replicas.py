@@ -2,7 +2,6 @@
 
 import tempfile
 from dataclasses import dataclass
-from typing import Any
 
 from jobflow import job
 
@@ -54,9 +53,7 @@ class ReplicaMaker(StageMaker):
         self, key: str, campaign_id: str, labeler: Labeler, sample: Structure
     ) -> ReplicaDoc:
         report_progress("check replicas", 0, 1)
-        rule: Any = getattr(labeler, "kpoints", None)
-        folds = rule is not None and rule.mode == "folded"
-        repeats = replica_repeats(sample.n_atoms, rule.mesh(sample).grid if folds else None)
+        repeats = replica_repeats(sample, getattr(labeler, "kpoints", None))
         with tempfile.TemporaryDirectory() as scratch:
             found = replica_difference(
                 labeler,

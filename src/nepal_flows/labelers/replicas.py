@@ -1,5 +1,6 @@
 """A cell against its supercell: whether labels of cells of two sizes may stand in one data set."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ from nepal_flows.core.lattices import supercell
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.pool import WorkerPool
 from nepal_flows.errors import LabelError
+from nepal_flows.labelers.kpoints import KPointRule
 from nepal_flows.labelers.label import label_structures
 from nepal_flows.labelers.protocol import Labeler
 
 LARGEST_REPLICA = 64
-"""Atoms of a supercell above which only its first direction is doubled."""
+"""Most atoms of a supercell that a cell is compared with, if it can be helped."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +42,36 @@ class ReplicaDifference:
     cpu_s: float
 
 
-def replica_repeats(n_atoms: int, grid: Sequence[int] | None) -> tuple[int, int, int]:
+def replica_repeats(structure: Structure, rule: KPointRule | None) -> tuple[int, int, int]:
     """Return the repeats of the supercell that a cell is compared with.
+
+    Where k-points fold the repeats divide the grid. Where they follow from a spacing, repeats are
+    chosen whose grids do not happen to fold, if there are any: those would agree however coarse.
 
     Parameters
     ----------
-    n_atoms
-        Atoms of the cell.
-    grid
-        Its k-points, where those of the supercell must fold into them: repeats divide it. None
-        where they follow from a spacing, or there are none.
-
-    Examples
-    --------
-    >>> replica_repeats(2, None), replica_repeats(2, (6, 6, 3)), replica_repeats(20, None)
-    ((2, 2, 2), (2, 2, 3), (2, 1, 1))
+    structure
+        The cell.
+    rule
+        Of the k-points; None where there are none.
     """
-    a, b, c = (next((d for d in (2, 3, 5, 7) if n % d == 0), 1) for n in (grid or (2, 2, 2)))
-    return (a, b, c) if a * b * c * n_atoms <= LARGEST_REPLICA else (a, 1, 1)
+    if rule is None:
+        choices = [(2, 2, 2)]
+    elif rule.mode == "folded":
+        grid = rule.mesh(structure).grid
+        a, b, c = (next((d for d in (2, 3, 5, 7) if n % d == 0), 1) for n in grid)
+        choices = [(a, b, c), (a, 1, 1)]
+    else:
+        choices = [(2, 2, 2), (3, 2, 2), (3, 1, 1), (2, 1, 1)]
+        choices.sort(key=lambda repeats: _folds(structure, repeats, rule))
+    fitting = (r for r in choices if math.prod(r) * structure.n_atoms <= LARGEST_REPLICA)
+    return next(fitting, choices[-1])
+
+
+def _folds(structure: Structure, repeats: tuple[int, int, int], rule: KPointRule) -> bool:
+    grid = np.array(rule.mesh(structure).grid)
+    larger = np.array(rule.mesh(supercell(structure, np.array(repeats))).grid)
+    return bool((larger * np.array(repeats) == grid).all())
 
 
 def replica_difference(

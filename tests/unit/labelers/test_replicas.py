@@ -12,7 +12,8 @@ from nepal_flows.engines.pool import WorkerPool
 from nepal_flows.errors import LabelError
 from nepal_flows.io.structures import structure_from_atoms
 from nepal_flows.jobs.replicas import replica_problem
-from nepal_flows.labelers.replicas import replica_difference
+from nepal_flows.labelers.kpoints import KPointRule
+from nepal_flows.labelers.replicas import replica_difference, replica_repeats
 from nepal_flows.schemas import ReplicaDoc
 
 MODULE = '''
@@ -90,3 +91,23 @@ def test_forces_that_depend_on_the_cell_are_refused(compared):
 def test_a_label_that_fails_is_told(compared):
     with pytest.raises(LabelError, match="out of memory"):
         compared("failure")
+
+
+def test_supercells_fold_where_the_grid_does():
+    cell = structure_from_atoms(bulk("Si"))
+    for grid, repeats in (((6, 6, 6), (2, 2, 2)), ((6, 9, 5), (2, 3, 5)), ((4, 4, 1), (2, 2, 1))):
+        assert replica_repeats(cell, KPointRule.folded(cell, grid=grid)) == repeats
+
+
+@pytest.mark.parametrize("spacing", [0.2, 0.3])
+def test_grids_of_a_spacing_are_compared_with_ones_that_do_not_happen_to_fold(spacing):
+    cell = structure_from_atoms(bulk("Si"))
+    rule = KPointRule("spacing", spacing=spacing)
+    repeats = replica_repeats(cell, rule)
+    larger = structure_from_atoms(bulk("Si") * repeats)
+    assert tuple(np.array(rule.mesh(larger).grid) * repeats) != rule.mesh(cell).grid
+
+
+def test_large_cells_are_doubled_once():
+    cell = structure_from_atoms(bulk("Cu") * (3, 3, 3))
+    assert replica_repeats(cell, KPointRule("spacing", spacing=0.3))[1:] == (1, 1)
