@@ -18,6 +18,12 @@ def small_cell_problems(campaign: Campaign, structures: Sequence[Structure]) -> 
     small = campaign.small_cells
     if small is None:
         return
+    if campaign.exploration.dynamic is not None:
+        yield (
+            ("exploration", "dynamic"),
+            "goes on from states whose cells are of one stage, and stages change them; leave "
+            "`small_cells` or `dynamic` out",
+        )
     for index, condition in enumerate(campaign.exploration.conditions):
         start = condition.start
         given = [key for key in ("n_atoms", "supercell") if getattr(start, key) is not None]
