@@ -193,15 +193,16 @@ def test_job_of_a_newer_package_is_refused_with_the_remedy(submitted):
     assert "Install one version everywhere" in failed.reason
 
 
-def test_job_that_was_interrupted_is_given_to_another(submitted):
+@pytest.mark.parametrize("why", ["SystemExit: 1", "pymongo.errors.AutoReconnect: db: refused"])
+def test_job_that_was_interrupted_is_given_to_another(submitted, why):
     from fireworks import FWAction
 
     fw_id = taken(submitted)
     launch = submitted.database.launches.find_one({"fw_id": fw_id})
-    trace = {"_exception": {"_stacktrace": "Traceback ...\nSystemExit: 1\n"}}
+    trace = {"_exception": {"_stacktrace": f"Traceback ...\n{why}\n"}}
     submitted.launchpad.complete_launch(launch["launch_id"], FWAction(stored_data=trace), "FIZZLED")
     (problem,) = problems(submitted)
-    assert "was interrupted (SystemExit: 1)" in problem.what
+    assert f"was interrupted ({why})" in problem.what
     fixed(problem)
     assert state_of(submitted, fw_id) == "READY"
 

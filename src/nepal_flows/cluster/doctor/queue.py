@@ -16,7 +16,11 @@ from nepal_flows.cluster.running import reservation
 from nepal_flows.cluster.slurm import SlurmQueue
 from nepal_flows.records.owner import is_known_dead
 
-_INTERRUPTED = ("SystemExit", "KeyboardInterrupt", LOST)
+_AWAY = tuple(
+    f"pymongo.errors.{name}"
+    for name in ("AutoReconnect", "NetworkTimeout", "ServerSelectionTimeoutError")
+)
+_INTERRUPTED = ("SystemExit", "KeyboardInterrupt", LOST, *_AWAY)
 _TASK = "{{nepal_flows.cluster.firetask.CampaignFiretask}}"
 _MOST_NAMED = 10
 _PATIENCE_S = 3.0
