@@ -234,7 +234,7 @@ def test_frames_are_scored_by_the_bayesian_error_where_a_posterior_is_given(
         np.testing.assert_allclose(frame.grades, bars.ratios, rtol=1e-5)
         np.testing.assert_allclose([expected, largest], [bars.force_rms, bars.forces.max()])
     assert "largest_bar_eV_per_A" in run.trace.as_arrays()
-    assert scored(1e3).trace.gamma.max() == 1.0
+    assert scored(1e3).trace.gamma.max() < 1.0
 
 
 def flat_posterior(model: NepModel) -> Posterior:

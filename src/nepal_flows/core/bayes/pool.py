@@ -26,11 +26,12 @@ def atom_scores(bars: FrameBars, wanted: float = 0.0) -> FloatArray:
     bars
         Of the frame.
     wanted
-        Error of a force component that is good enough, eV/Å; atoms with bars up to it score at
-        most 1.
+        Error of a force component that is good enough, eV/Å; atoms with bars up to it score
+        below 1, the more the larger R.
     """
     known = bars.forces <= wanted
-    return np.where(known, np.minimum(bars.ratios, 1.0), bars.ratios)
+    # Below 1, but not constant: windows are as long as the score remembers.
+    return np.where(known, bars.ratios / (1.0 + bars.ratios), bars.ratios)
 
 
 class PosteriorPool:

@@ -89,7 +89,7 @@ def test_taking_a_frame_lowers_every_score(model: NepModel, found: Posterior) ->
 def test_accuracy_that_is_wanted_makes_atoms_known() -> None:
     bars = FrameBars(0.0, np.array([0.01, 0.02, 0.03]), np.zeros(6), np.array([0.5, 4.0, 6.0]))
     np.testing.assert_array_equal(atom_scores(bars), [0.5, 4.0, 6.0])
-    np.testing.assert_array_equal(atom_scores(bars, 0.02), [0.5, 1.0, 6.0])
+    np.testing.assert_array_equal(atom_scores(bars, 0.02), [0.5 / 1.5, 0.8, 6.0])
 
 
 def test_selection_takes_the_largest_ratio_and_scores_again(
