@@ -27,13 +27,15 @@ import numpy as np
 from ase.build import bulk
 
 from nepal_flows.core.active_set import build_active_set
-from nepal_flows.core.carving.carve import CarvingOptions, carve
+from nepal_flows.core.carving.carve import carve
 from nepal_flows.core.carving.centres import grades_in_blocks
+from nepal_flows.core.carving.options import CarvingOptions
 from nepal_flows.core.carving.regions import AtomBins
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.nep.training import TrainingSettings
 from nepal_flows.core.structure import Structure
-from nepal_flows.engines.carving_step import CentreRules, carve_frames
+from nepal_flows.engines.carving_centres import CentreRules
+from nepal_flows.engines.carving_frames import carve_frames
 from nepal_flows.engines.native_training import run_native_training
 from nepal_flows.io.extxyz_stream import stream_extxyz
 from sets.emt import COPPER, copper

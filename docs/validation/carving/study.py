@@ -16,8 +16,9 @@ import numpy as np
 
 from carving.systems import KINDS, System, base_set, hot_set, medium_cells, parent
 from nepal_flows.core.active_set import build_active_set
-from nepal_flows.core.carving.carve import CarvingOptions, carve
+from nepal_flows.core.carving.carve import carve
 from nepal_flows.core.carving.centres import grades_in_blocks, greedy_centres
+from nepal_flows.core.carving.options import CarvingOptions
 from nepal_flows.core.carving.regions import AtomBins
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import predict

@@ -29,19 +29,21 @@ if TYPE_CHECKING:
         VaspLabels,
     )
     from nepal_flows.campaign.model import (
-        ActiveSetSection,
-        BudgetSection,
         Campaign,
-        ConvergenceSection,
         ModelSection,
         ResourcesSection,
-        SelectionSection,
         StructureFile,
         TrainingSection,
         ZblSection,
     )
     from nepal_flows.campaign.nep_input import nep_input_of
     from nepal_flows.campaign.read import LoadedCampaign, load_campaign, read_campaign
+    from nepal_flows.campaign.selection import (
+        ActiveSetSection,
+        BudgetSection,
+        ConvergenceSection,
+        SelectionSection,
+    )
     from nepal_flows.campaign.structures import (
         SeedStructure,
         gate_distances,
@@ -92,14 +94,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ActiveSetSection": "model",
+    "ActiveSetSection": "selection",
     "AseLabels": "labels",
-    "BudgetSection": "model",
+    "BudgetSection": "selection",
     "Campaign": "model",
     "CellChoice": "exploration",
     "Condition": "exploration",
     "ConfirmationSection": "exploration",
-    "ConvergenceSection": "model",
+    "ConvergenceSection": "selection",
     "Cp2kLabels": "labels",
     "DftLabels": "labels",
     "EspressoLabels": "labels",
@@ -114,7 +116,7 @@ _HOMES = {
     "ResourcesSection": "model",
     "SeedStructure": "structures",
     "SeedsSection": "exploration",
-    "SelectionSection": "model",
+    "SelectionSection": "selection",
     "Stage": "exploration",
     "Start": "exploration",
     "StructureFile": "model",

@@ -14,7 +14,8 @@ from nepal_flows.campaign.fragments import carving_words, labelled_sample
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed, element_needs
 from nepal_flows.campaign.nep_input import nep_input_of
-from nepal_flows.campaign.sanity import PlanProblem, plan_problems
+from nepal_flows.campaign.problem import PlanProblem
+from nepal_flows.campaign.sanity import plan_problems
 from nepal_flows.campaign.small_cell_checks import small_cell_doubts
 from nepal_flows.campaign.stages import campaign_at, n_stages
 from nepal_flows.campaign.structures import seed_structures, starting_structure

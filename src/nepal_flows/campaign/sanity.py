@@ -2,26 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ase.data import atomic_masses
 
 from nepal_flows.campaign.defaults import has_vacuum
-from nepal_flows.campaign.dft import cutoff_doubts
 from nepal_flows.campaign.exploration import Stage
 from nepal_flows.campaign.forecast import Forecast
 from nepal_flows.campaign.fragments import labelled_sample
-from nepal_flows.campaign.labels import DftLabels, EspressoLabels, KPoints
+from nepal_flows.campaign.label_sanity import label_problems
+from nepal_flows.campaign.labels import DftLabels
 from nepal_flows.campaign.model import Campaign
 from nepal_flows.campaign.needs import ElementNeed
+from nepal_flows.campaign.problem import PlanProblem
 from nepal_flows.core.elements import atomic_number
 from nepal_flows.core.lattices import cell_thicknesses, widest_gap
 from nepal_flows.core.structure import Structure
-from nepal_flows.core.symmetry import crystal_rotations, grid_keeps_symmetry, primitive_cell
 from nepal_flows.errors import CarvingError
-from nepal_flows.io.upf import read_upf_header
 
 DUMP_BYTES_PER_ATOM = 50.0
 """One atom of a frame in GPUMD's extrapolation_dump.xyz, bytes."""
@@ -31,25 +28,6 @@ LARGEST_DUMP_BYTES = 5e9
 
 LONGEST_DAYS = 30.0
 """Forecast above which a plan asks whether it is meant, days."""
-
-
-@dataclass(frozen=True)
-class PlanProblem:
-    """Something that speaks against running.
-
-    Attributes
-    ----------
-    level
-        "error" forbids the run, "warning" does not.
-    place
-        Key of the campaign file.
-    message
-        What is wrong and what to do.
-    """
-
-    level: Literal["error", "warning"]
-    place: str
-    message: str
 
 
 def plan_problems(
@@ -82,7 +60,7 @@ def plan_problems(
         *_gpumd_problems(campaign, starts, larger),
         *_carving_problems(campaign, starts, larger),
         *_need_problems(campaign, needs, forecast),
-        *_label_problems(campaign, structures),
+        *label_problems(campaign, structures),
         *_cost_problems(campaign, forecast),
     ]
     return tuple(dict.fromkeys(found))
@@ -334,82 +312,4 @@ def _cost_problems(campaign: Campaign, forecast: Forecast) -> list[PlanProblem]:
     ]
 
 
-def _label_problems(campaign: Campaign, structures: Sequence[Structure]) -> list[PlanProblem]:
-    labels = campaign.labels
-    if not isinstance(labels, DftLabels):
-        return []
-    found = []
-    if isinstance(labels, EspressoLabels):
-        found += [PlanProblem("warning", "labels", doubt) for doubt in _cutoff_doubts(labels)]
-    if labels.kpoints.mode == "folded":
-        found += _grid_problems(labels.kpoints, primitive_cell(structures[0]))
-    if labels.kpoints.mode == "spacing" and labels.kpoints.spacing_per_A > 0.5:
-        found.append(
-            PlanProblem(
-                "warning",
-                "labels.kpoints.spacing_per_A",
-                f"{labels.kpoints.spacing_per_A:g} 1/Å is coarse; cells of different shapes will "
-                "not agree. Compare two before the campaign.",
-            )
-        )
-    if labels.charge_e:
-        found.append(
-            PlanProblem(
-                "warning",
-                "labels.charge_e",
-                f"Every labelled cell has the charge {labels.charge_e:g} e, small cells as large "
-                "ones: their energies per atom do not agree, and a potential knows no charge. Use "
-                "cells of one size.",
-            )
-        )
-    if campaign.validation is not None:
-        steps = sum(run.n_steps for run in campaign.validation.runs)
-        found.append(
-            PlanProblem(
-                "warning",
-                "validation",
-                f"The labeler would run {steps} steps of molecular dynamics of "
-                f"{campaign.validation.n_atoms} atoms; leave `validation` out for DFT.",
-            )
-        )
-    return found
-
-
-def _grid_problems(kpoints: KPoints, primitive: Structure) -> list[PlanProblem]:
-    grid, place = list(kpoints.grid), "labels.kpoints.grid"
-    found = []
-    if any(n > 1 and n % 2 and n % 3 for n in grid):
-        found.append(
-            PlanProblem(
-                "error",
-                place,
-                f"{grid} can be divided by neither 2 nor 3: no small multiple of the primitive "
-                "cell folds onto it; give multiples of 2 or 3, say 6 or 8.",
-            )
-        )
-    if not grid_keeps_symmetry(grid, kpoints.offset, crystal_rotations(primitive)):
-        shifted = any(kpoints.offset)
-        remedy = "`offset: [false, false, false]`" if shifted else "equal numbers"
-        found.append(
-            PlanProblem(
-                "error",
-                "labels.kpoints.offset" if shifted else place,
-                f"grid {grid} with offset {list(kpoints.offset)} lacks the symmetry of the "
-                "crystal: labels of the perfect crystal would have forces and shear stresses that "
-                f"it cannot have, in directions that the cell's axes fix. Use {remedy}.",
-            )
-        )
-    return found
-
-
-def _cutoff_doubts(labels: EspressoLabels) -> list[str]:
-    """Return where cutoffs are below what those pseudopotentials ask for that can be read here."""
-    headers = {}
-    for symbol, file in labels.pseudopotentials.items():
-        path = Path(labels.pseudo_dir or "") / file
-        if labels.pseudo_dir is not None and path.is_file():
-            headers[symbol] = read_upf_header(path)
-    return cutoff_doubts(labels.ecutwfc_Ry, labels.ecutrho_Ry, headers)
-
-
-__all__ = ["LONGEST_DAYS", "PlanProblem", "plan_problems"]
+__all__ = ["LONGEST_DAYS", "plan_problems"]

@@ -91,7 +91,8 @@ def carve(
         carving_lines,
         carving_options,
     )
-    from nepal_flows.engines.carving_step import CentreRules, carve_file
+    from nepal_flows.engines.carving_centres import CentreRules
+    from nepal_flows.engines.carving_step import carve_file
 
     options = carving_options(
         method=method,

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from nepal_flows.cli.output import table
-from nepal_flows.core.carving.carve import CarvingOptions, Method
 from nepal_flows.core.carving.clashes import Composition
 from nepal_flows.core.carving.healing import HealingOptions
-from nepal_flows.engines.carving_step import CarvedFile, CarvedFragment
+from nepal_flows.core.carving.options import CarvingOptions, Method
+from nepal_flows.engines.carving_frames import CarvedFragment
+from nepal_flows.engines.carving_step import CarvedFile
 from nepal_flows.io.formulas import parsed_bonds, parsed_charges, parsed_formula
 from nepal_flows.schemas.carving import carving_document
 

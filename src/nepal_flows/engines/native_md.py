@@ -13,30 +13,25 @@ ASE's Langevin integrator took 20 with the same kernels and 48 with calorine's C
 atoms, cutoffs 5/4 Å, 40 neurons; 4, 240 and 330 µs for 2 atoms; see benchmarks/dynamics.py).
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from ase.data import atomic_masses
 
 from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.bayes.bars import frame_bars
 from nepal_flows.core.bayes.evidence import Posterior
-from nepal_flows.core.bayes.pool import atom_scores
-from nepal_flows.core.elements import SYMBOLS
-from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.gate import PhysicsGate
-from nepal_flows.core.md.dynamics import Checks, Dynamics, Stretch
+from nepal_flows.core.md.dynamics import Dynamics, Stretch
 from nepal_flows.core.md.thinning import BestOfBlocks
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.structure import Structure
-from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, MdTrace
+from nepal_flows.engines.md_collector import Collector, ErrorBars
+from nepal_flows.engines.md_run import MdRun, MdSegment
 from nepal_flows.engines.outcome import Outcome
 from nepal_flows.engines.trigger import MdState, Trigger
-from nepal_flows.errors import ActiveSetError, InputError, StructureError
+from nepal_flows.errors import ActiveSetError, InputError
 from nepal_flows.io.covalent import smallest_distances
-from nepal_flows.typing import FloatArray
 from nepal_flows.units import EV_PER_CUBIC_ANGSTROM_TO_GPA
 
 _AUDIT_STREAM = 1
@@ -164,10 +159,10 @@ def run_native_md(
     checks = range(
         max(burn_in_steps, first_step) // check_interval + 1, requested // check_interval + 1
     )
-    collector = _Collector(
+    collector = Collector(
         dynamics=dynamics,
         active_set=active_set,
-        bars=None if posterior is None else _Bars(posterior, model, wanted_error),
+        bars=None if posterior is None else ErrorBars(posterior, model, wanted_error),
         gamma_low=gamma_low,
         gamma_stop=gamma_stop,
         trigger=trigger,
@@ -244,184 +239,6 @@ def _audit_steps(checks: range, check_interval: int, n_audit: int, seed: int) ->
     rng = np.random.default_rng([seed, _AUDIT_STREAM])
     n = min(n_audit, len(checks))
     return frozenset(int(c) * check_interval for c in rng.choice(checks, n, replace=False))
-
-
-_COLUMNS = {
-    "step": "steps",
-    "temperature_K": "temperature",
-    "target_temperature_K": "target_temperature",
-    "potential_energy_eV": "potential_energy",
-    "kinetic_energy_eV": "kinetic_energy",
-    "pressure_GPa": "pressure",
-    "volume_A3": "volume",
-}
-
-
-@dataclass(eq=False)
-class _Bars:
-    """Scores by the Bayesian error, and what it expected of every check."""
-
-    posterior: Posterior
-    model: NepModel
-    wanted: float
-    expected: list[float] = field(default_factory=list)
-    largest: list[float] = field(default_factory=list)
-
-    def scores(self, frames: Iterable[Structure]) -> FloatArray:
-        """Return the score of every atom of every frame, shape (n_frames, n_atoms)."""
-        rows = []
-        for frame in frames:
-            bars = frame_bars(self.posterior, self.model, frame)
-            self.expected.append(bars.force_rms)
-            self.largest.append(bars.largest_force)
-            rows.append(atom_scores(bars, self.wanted))
-        return np.array(rows)
-
-
-@dataclass(eq=False)
-class _Collector:
-    """What a run has gathered so far; positions are kept of chosen frames alone."""
-
-    dynamics: Dynamics
-    active_set: ActiveSet | None
-    bars: _Bars | None
-    gamma_low: float
-    gamma_stop: float | None
-    trigger: Trigger | None
-    first_step: int
-    first_volume: float
-    ceiling: float
-    candidates: BestOfBlocks[MdFrame]
-    audit_steps: frozenset[int]
-    audit: list[MdFrame] = field(default_factory=list)
-    columns: list[dict[str, FloatArray]] = field(default_factory=list)
-    last: Structure | None = None
-    n_exceeded: int = 0
-    n_above_ceiling: int = 0
-
-    def take(self, checks: Checks) -> tuple[Outcome, str] | None:
-        """Grade checks and keep what is worth it; return why the run must stop, if it must."""
-        grades = self._grades(checks)
-        gamma = grades.max(axis=1, initial=-np.inf) if grades.size else np.full(len(checks), np.nan)
-        n_seen, stop = len(checks), None
-        for index, step in enumerate(checks.steps.tolist()):
-            self._keep(checks, index, float(gamma[index]), grades[index])
-            stop = self._stop(float(gamma[index]), step) if grades.size else None
-            if self.trigger is not None and stop is not None and stop[0] == "stopped_by_grade":
-                score = float(gamma[index])
-                self.candidates.offer(
-                    score, partial(self._frame, checks, index, score, grades[index])
-                )
-            if stop is not None:
-                n_seen = index + 1
-                break
-        self._note(checks, gamma, grades, n_seen)
-        return stop
-
-    def result(self, outcome: Outcome, reason: str | None, requested: int) -> MdRun:
-        """Return the run."""
-        return MdRun(
-            outcome=outcome,
-            reason=reason,
-            requested_steps=requested,
-            finished_steps=self.dynamics.finished_steps - self.first_step,
-            candidates=self.candidates.kept(),
-            audit=tuple(self.audit),
-            trace=self._trace(),
-            n_exceeded_checks=self.n_exceeded,
-            n_above_ceiling=self.n_above_ceiling,
-            final=self._final(),
-            state=self._state(outcome),
-        )
-
-    def _state(self, outcome: Outcome) -> MdState | None:
-        """Return where an interrupted trajectory stands, which goes on with another model."""
-        if self.trigger is None or outcome != "stopped_by_grade":
-            return None
-        dynamics = self.dynamics
-        return MdState(
-            dynamics.structure, dynamics.velocities, dynamics.finished_steps, self.first_volume
-        )
-
-    def _grades(self, checks: Checks) -> FloatArray:
-        """Return the grade of every atom at every check, shape (n_checks, n_atoms), or nothing."""
-        if self.bars is not None and len(checks) > 0:
-            return self.bars.scores(
-                self.dynamics.frame(checks, index) for index in range(len(checks))
-            )
-        if self.active_set is None or checks.factors is None or len(checks) == 0:
-            return np.zeros((len(checks), 0))
-        n_atoms = self.dynamics.start.n_atoms
-        return structure_grades(self.active_set, checks.factors).reshape(-1, n_atoms)
-
-    def _keep(self, checks: Checks, index: int, gamma: float, grades: FloatArray) -> None:
-        """Keep one frame if it is an audit frame, or offer it as a candidate."""
-        frame = partial(self._frame, checks, index, gamma, grades)
-        if int(checks.steps[index]) in self.audit_steps:
-            self.audit.append(frame())
-        if gamma >= self.gamma_low:
-            self.n_exceeded += 1
-            if self.trigger is not None:
-                return
-            if gamma <= self.ceiling:
-                self.candidates.offer(gamma, frame)
-            else:
-                self.n_above_ceiling += 1
-
-    def _stop(self, gamma: float, step: int) -> tuple[Outcome, str] | None:
-        if not np.isfinite(gamma):
-            return "crashed", f"the grade at step {step} is not a finite number"
-        if self.gamma_stop is not None and gamma >= self.gamma_stop:
-            return (
-                "stopped_by_grade",
-                f"grade {gamma:.4g} at step {step}, limit {self.gamma_stop:g}",
-            )
-        if self.trigger is not None and self.bars is not None:
-            why = self.trigger.reason(
-                step - self.first_step, self.bars.largest, self.dynamics.check_interval
-            )
-            return None if why is None else ("stopped_by_grade", f"{why} at step {step}")
-        return None
-
-    def _frame(self, checks: Checks, index: int, gamma: float, grades: FloatArray) -> MdFrame:
-        structure = self.dynamics.frame(checks, index)
-        return MdFrame(structure, int(checks.steps[index]), gamma, grades.copy())
-
-    def _note(self, checks: Checks, gamma: FloatArray, grades: FloatArray, n: int) -> None:
-        """Add the first `n` checks to the trace."""
-        columns = {name: getattr(checks, source)[:n] for name, source in _COLUMNS.items()}
-        columns["gamma"] = gamma[:n]
-        numbers = self.dynamics.start.numbers
-        for number in np.unique(numbers) if self.active_set is not None else ():
-            of_element = grades[:n, numbers == number] if grades.size else np.zeros((n, 1))
-            columns[f"gamma.{SYMBOLS[number]}"] = of_element.max(axis=1)
-        self.columns.append({name: column.copy() for name, column in columns.items()})
-        if n > 0:
-            self.last = self.dynamics.frame(checks, n - 1)
-
-    def _final(self) -> Structure:
-        try:
-            return self.dynamics.structure
-        except StructureError:
-            return self.last or self.dynamics.start
-
-    def _trace(self) -> MdTrace:
-        empty = {name: np.zeros(0) for name in (*_COLUMNS, "gamma")}
-        parts = self.columns or [empty]
-        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        columns["step"] = columns["step"].astype(np.int64)
-        columns["pressure_GPa"] = columns["pressure_GPa"] * EV_PER_CUBIC_ANGSTROM_TO_GPA
-        prefix = "gamma."
-        by_element = {
-            name.removeprefix(prefix): columns.pop(name)
-            for name in list(columns)
-            if name.startswith(prefix)
-        }
-        if self.bars is not None:
-            n = len(columns["step"])
-            columns["expected_rmse_eV_per_A"] = np.array(self.bars.expected[:n])
-            columns["largest_bar_eV_per_A"] = np.array(self.bars.largest[:n])
-        return MdTrace(**columns, gamma_by_element=by_element)
 
 
 __all__ = ["default_gate", "run_native_md"]

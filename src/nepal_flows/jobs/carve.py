@@ -9,12 +9,14 @@ import numpy as np
 from jobflow import job
 
 from nepal_flows.campaign.carving import CarvingSection
-from nepal_flows.core.carving.carve import Carving, CarvingOptions, carve
+from nepal_flows.core.carving.carve import Carving, carve
 from nepal_flows.core.carving.clashes import Composition
+from nepal_flows.core.carving.options import CarvingOptions
 from nepal_flows.core.carving.regions import AtomBins
 from nepal_flows.core.elements import atomic_number
 from nepal_flows.core.nep.model import NepModel
-from nepal_flows.engines.carving_step import CarvedFrames, CentreRules, carve_frames
+from nepal_flows.engines.carving_centres import CentreRules
+from nepal_flows.engines.carving_frames import CarvedFrames, carve_frames
 from nepal_flows.errors import CarvingError
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.extxyz_stream import StreamedFrame

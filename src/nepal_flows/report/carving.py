@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nepal_flows import __version__
-from nepal_flows.engines.carving_step import CarvedFile, CarvedFragment
+from nepal_flows.engines.carving_frames import CarvedFragment
+from nepal_flows.engines.carving_step import CarvedFile
 from nepal_flows.errors import RecordError
 from nepal_flows.report.blocks import Block, Cell, Drawing, Section, Table, table
 from nepal_flows.report.figures.carving import fragment_figure

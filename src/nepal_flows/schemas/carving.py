@@ -7,7 +7,7 @@ from pydantic import Field
 from nepal_flows.schemas.base import BlobRef, Cost, Document, Part
 
 if TYPE_CHECKING:  # documents are read where no numerics are needed
-    from nepal_flows.engines.carving_step import CarvedFragment
+    from nepal_flows.engines.carving_frames import CarvedFragment
 
 CarvingStatus = Literal["accepted", "rejected", "failed", "parent"]
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from ase.io import read, write
 
-from nepal_flows.core.carving.carve import CarvingOptions
+from nepal_flows.core.carving.options import CarvingOptions
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.projections import projection_factors
-from nepal_flows.engines.carving_step import CentreRules, carve_file
+from nepal_flows.engines.carving_centres import CentreRules
+from nepal_flows.engines.carving_step import carve_file
 from nepal_flows.errors import CarvingError, InputError, ModelError, StructureError
 from nepal_flows.io.asi import inverses_by_type, read_asi
 from nepal_flows.io.nep_txt import read_nep_txt

@@ -14,15 +14,17 @@ import numpy as np
 
 from nepal_flows.core.bayes.rows import feature_rows
 from nepal_flows.core.neighbours import NeighbourList
-from nepal_flows.core.nep.evaluation import FACTORS, JACOBIAN, empty_jacobian, evaluate
+from nepal_flows.core.nep.evaluation import empty_jacobian
 from nepal_flows.core.nep.model import NepArchitecture, NepModel
-from nepal_flows.core.nep.potential import prepared_arrays, prepared_input
-from nepal_flows.core.nep.projections import ProjectionFactors, dense_projections
+from nepal_flows.core.nep.potential import prepared_input
+from nepal_flows.core.nep.projections import (
+    ProjectionFactors,
+    dense_projections,
+    evaluated_factors,
+)
 from nepal_flows.core.simd_memory import WIDTH
 from nepal_flows.core.structure import Structure
 from nepal_flows.typing import FloatArray
-
-_EMPTY = np.empty((0, 0))
 
 Layer = Literal["all", "last"]
 """Which parameters: all of the networks, or the last layer (w1 and b1) alone."""
@@ -95,24 +97,19 @@ def frame_features(
     architecture = model.architecture
     n_atoms, n_neurons = structure.n_atoms, architecture.n_neurons
     D = architecture.n_descriptors
-    y, v, t = (np.empty((n_atoms, size)) for size in (D, n_neurons, n_neurons))
     n_blocks = int((np.diff(neighbours.offsets) // WIDTH + 4).sum())
     jacobian = empty_jacobian(n_blocks, D, n_atoms)
-    evaluate(
-        FACTORS | JACOBIAN, prepared_arrays(model), types, structure.positions, structure.cell,
-        neighbours.offsets, neighbours.indices, neighbours.shift_index, neighbours.shifts,
-        0, n_atoms, _EMPTY, np.empty(0), y, v, t, _EMPTY, _EMPTY, _EMPTY, jacobian,
-    )  # fmt: skip
+    factors = evaluated_factors(model, types, structure, neighbours, jacobian=jacobian)
     w0 = np.zeros((architecture.n_types, D + 1, n_neurons))
     w0[:, :D] = model.w0.swapaxes(1, 2)
     columns = n_features(architecture, layer)
     forces, virial = np.empty((3 * n_atoms, columns)), np.empty((6, columns))
     forces[:, -1] = virial[:, -1] = 0.0
     feature_rows(
-        types, w0, y, v, t, jacobian.rows.reshape(len(jacobian.rows), -1), jacobian.first_block,
-        jacobian.lanes, layer == "all", 0, n_atoms, forces, virial,
+        types, w0, factors.y, factors.v, factors.t,
+        jacobian.rows.reshape(len(jacobian.rows), -1), jacobian.first_block, jacobian.lanes,
+        layer == "all", 0, n_atoms, forces, virial,
     )  # fmt: skip
-    factors = ProjectionFactors(types, y, v, t)
     return FrameFeatures(_energy_rows(architecture, factors, layer), forces, virial)
 
 

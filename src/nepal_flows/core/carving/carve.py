@@ -13,9 +13,8 @@ auto       the accepted one of searched, relaxed and healed with the lowest scor
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from nepal_flows.core.carving.boxes import (
     smallest_length,
 )
 from nepal_flows.core.carving.clashes import (
-    Composition,
     molecules_of,
     pushed_apart,
     with_composition,
@@ -35,7 +33,7 @@ from nepal_flows.core.carving.clashes import (
 )
 from nepal_flows.core.carving.distances import PairDistances, pair_distances
 from nepal_flows.core.carving.environment import Environment, environment_of
-from nepal_flows.core.carving.fidelity import Acceptance, Fidelity, fidelity_of, shortcomings
+from nepal_flows.core.carving.fidelity import Fidelity, fidelity_of, shortcomings
 from nepal_flows.core.carving.fragments import (
     Fragment,
     cut_fragment,
@@ -43,95 +41,25 @@ from nepal_flows.core.carving.fragments import (
     with_vacuum,
 )
 from nepal_flows.core.carving.healing import (
-    HealingOptions,
     energy_objective,
     grade_objective,
     healed,
     smooth_grades,
-    warmed,
 )
+from nepal_flows.core.carving.options import CarvingOptions, Method
 from nepal_flows.core.carving.regions import Region, open_cluster
+from nepal_flows.core.carving.warming import warmed
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.errors import CarvingError
 from nepal_flows.typing import FloatArray, IntArray
 
-Method = Literal["isolated", "naive", "searched", "relaxed", "healed", "auto"]
-
 RegionSource = Callable[[float], Region]
 """The surroundings of a centre up to a distance, Å."""
-
-METHODS: tuple[Method, ...] = ("isolated", "naive", "searched", "relaxed", "healed", "auto")
 
 _ENLARGE = 2.0  # Å
 _NAIVE_DELETE = 0.78
 _PROBE_WIDTH = 12.0  # Å, of the region in which usual distances are looked up
-
-
-@dataclass(frozen=True)
-class CarvingOptions:
-    """How fragments are carved.
-
-    Attributes
-    ----------
-    method
-        See the module's table.
-    core_radius
-        What is kept as it is around the centre, Å; None for the model's largest cutoff. A smaller
-        one changes what the centre feels.
-    max_atoms
-        Most atoms of a fragment.
-    vacuum
-        Width to which empty layers are extended, Å.
-    isolated_shell, isolated_vacuum
-        Of the isolated sphere: how much larger than the core it is, and its distance to images, Å.
-    delete_below, push_below
-        Shares of the usual distance below which clashing atoms are deleted and pushed.
-    volume_weight
-        How much a box has to fit better to be larger.
-    composition
-        What the fragment's composition has to be.
-    bonds
-        Longest bonds by pair of atomic numbers, Å: molecules are then kept whole.
-    warm
-        Whether healed and relaxed boundaries are rattled to the parent's forces.
-    known_below
-        Grade up to which the model knows an atom: where the boundary of the parent is known, the
-        model's energy may relax it.
-    max_enlargements
-        How often a box that is not accepted is enlarged by 2 Å.
-    healing
-        How the boundary is moved.
-    acceptance
-        What a fragment may lose.
-    """
-
-    method: Method = "auto"
-    core_radius: float | None = None
-    max_atoms: int = 300
-    vacuum: float = 10.0
-    isolated_shell: float = 1.5
-    isolated_vacuum: float = 9.0
-    delete_below: float = 0.7
-    push_below: float = 0.88
-    volume_weight: float = 1.0
-    composition: Composition = field(default_factory=Composition)
-    bonds: Mapping[tuple[int, int], float] = field(default_factory=dict)
-    warm: bool = True
-    known_below: float = 10.0
-    max_enlargements: int = 2
-    healing: HealingOptions = field(default_factory=HealingOptions)
-    acceptance: Acceptance = field(default_factory=Acceptance)
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise CarvingError(
-                f"`method` is {self.method!r}; expected one of {', '.join(METHODS)}."
-            )
-        if self.max_atoms < 1:
-            raise CarvingError(f"`max_atoms` is {self.max_atoms}; give at least 1.")
-        if self.core_radius is not None and not self.core_radius > 0.0:
-            raise CarvingError(f"`core_radius` is {self.core_radius:g} Å; give a positive length.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -419,10 +347,7 @@ def _judged(
 
 
 __all__ = [
-    "METHODS",
     "Carving",
-    "CarvingOptions",
-    "Method",
     "RegionSource",
     "carve",
     "usual_distances",

@@ -177,4 +177,13 @@ def _repeat(
     return float(steps[p] + shift * _REPEAT_STEP)
 
 
-__all__ = ["PairDistances", "lattice_repeats", "pair_distances"]
+def smallest_share(structure: Structure, distances: PairDistances) -> float:
+    """Return the smallest distance between two atoms, over the usual one of their elements."""
+    neighbours = neighbour_list(structure, 1.2 * distances.largest)
+    r = np.linalg.norm(pair_vectors(neighbours, structure.positions, structure.cell), axis=1)
+    kinds = distances.kinds(structure.numbers)
+    first = np.repeat(kinds, np.diff(neighbours.offsets))
+    return float((r / distances.usual[first, kinds[neighbours.indices]]).min(initial=1.2))
+
+
+__all__ = ["PairDistances", "lattice_repeats", "pair_distances", "smallest_share"]

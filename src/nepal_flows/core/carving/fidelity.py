@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nepal_flows.core.carving.distances import PairDistances
+from nepal_flows.core.carving.distances import PairDistances, smallest_share
 from nepal_flows.core.carving.environment import Environment
 from nepal_flows.core.carving.fragments import Fragment
-from nepal_flows.core.carving.healing import smallest_share
 from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.potential import predict

@@ -306,73 +306,6 @@ def wall_energy(
     return ObjectiveValue(value, gradient, strain)
 
 
-def warmed(
-    fragment: Fragment,
-    model: NepModel,
-    *,
-    force_rms: float,
-    distances: PairDistances,
-    rng: np.random.Generator,
-    largest: float = 0.15,
-) -> tuple[Fragment, float]:
-    """Return the fragment with its boundary rattled to the forces that the parent has.
-
-    Parameters
-    ----------
-    fragment
-        Healed or relaxed, hence cold.
-    model
-        The potential, whose forces are compared.
-    force_rms
-        Root mean square of the force components in the parent, eV/Å.
-    distances
-        Usual distances: no rattling brings atoms nearer than the parent's smallest share.
-    rng
-        Draws the directions.
-    largest
-        Largest standard deviation along an axis, Å.
-
-    Returns
-    -------
-    tuple
-        The fragment, and the standard deviation that was taken, Å; 0 where it is warm enough.
-    """
-    free = np.flatnonzero(~fragment.is_core)
-    moves = rng.standard_normal((len(free), 3))
-    floor = min(distances.smallest, HealingOptions().nearest)
-
-    def rattled(amplitude: float) -> Fragment:
-        positions = fragment.structure.positions.copy()
-        positions[free] += amplitude * moves
-        return fragment.with_positions(positions)
-
-    def is_too_hot(candidate: Fragment) -> bool:
-        forces = predict(model, candidate.structure).forces[free]
-        return float(np.sqrt((forces**2).mean())) > force_rms or (
-            smallest_share(candidate.structure, distances) < floor
-        )
-
-    if len(free) == 0 or is_too_hot(fragment):
-        return fragment, 0.0
-    low, high = 0.0, largest
-    for _ in range(6):
-        middle = 0.5 * (low + high)
-        if is_too_hot(rattled(middle)):
-            high = middle
-        else:
-            low = middle
-    return rattled(low), low
-
-
-def smallest_share(structure: Structure, distances: PairDistances) -> float:
-    """Return the smallest distance between two atoms, over the usual one of their elements."""
-    neighbours = neighbour_list(structure, 1.2 * distances.largest)
-    r = np.linalg.norm(pair_vectors(neighbours, structure.positions, structure.cell), axis=1)
-    kinds = distances.kinds(structure.numbers)
-    first = np.repeat(kinds, np.diff(neighbours.offsets))
-    return float((r / distances.usual[first, kinds[neighbours.indices]]).min(initial=1.2))
-
-
 def _norms(products: FloatArray, power: int) -> FloatArray:
     largest = np.maximum(np.abs(products).max(axis=1), 1e-300)
     sums = _power(products / largest[:, None], power).sum(axis=1)
@@ -401,8 +334,6 @@ __all__ = [
     "energy_objective",
     "grade_objective",
     "healed",
-    "smallest_share",
     "smooth_grades",
     "wall_energy",
-    "warmed",
 ]

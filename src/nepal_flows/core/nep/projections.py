@@ -21,6 +21,8 @@ from nepal_flows.core.nep.evaluation import (
     FACTORS,
     FORCES,
     FUNCTIONAL,
+    JACOBIAN,
+    Jacobian,
     empty_jacobian,
     evaluate,
 )
@@ -107,15 +109,38 @@ def projection_factors(
         If the neighbour list does not fit.
     """
     types, neighbours = prepared_input(model, structure, neighbours)
+    return evaluated_factors(model, types, structure, neighbours)
+
+
+def evaluated_factors(
+    model: NepModel,
+    types: IntArray,
+    structure: Structure,
+    neighbours: NeighbourList,
+    *,
+    jacobian: Jacobian | None = None,
+) -> ProjectionFactors:
+    """Return the factors of input that is prepared; fill the blocks of a Jacobian if one is given.
+
+    Parameters
+    ----------
+    model, structure
+        The potential and the atoms.
+    types, neighbours
+        As `prepared_input` returns them.
+    jacobian
+        Room for the derivatives of the descriptors, as `empty_jacobian` makes it.
+    """
     architecture = model.architecture
     y = np.empty((structure.n_atoms, architecture.n_descriptors))
     v = np.empty((structure.n_atoms, architecture.n_neurons))
     t = np.empty_like(v)
+    flags = FACTORS if jacobian is None else FACTORS | JACOBIAN
     evaluate(
-        FACTORS, prepared_arrays(model), types, structure.positions, structure.cell,
+        flags, prepared_arrays(model), types, structure.positions, structure.cell,
         neighbours.offsets, neighbours.indices, neighbours.shift_index, neighbours.shifts,
         0, structure.n_atoms, _EMPTY, np.empty(0), y, v, t, _EMPTY, _EMPTY, _EMPTY,
-        empty_jacobian(),
+        empty_jacobian() if jacobian is None else jacobian,
     )  # fmt: skip
     return ProjectionFactors(types, y, v, t)
 

@@ -6,13 +6,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from nepal_flows.core.carving.carve import METHODS, CarvingOptions, carve
+from nepal_flows.core.carving.carve import carve
 from nepal_flows.core.carving.centres import regraded_centres
 from nepal_flows.core.carving.distances import pair_distances
 from nepal_flows.core.carving.environment import environment_of
 from nepal_flows.core.carving.fidelity import Acceptance, fidelity_of, shortcomings
-from nepal_flows.core.carving.healing import HealingOptions, warmed
+from nepal_flows.core.carving.healing import HealingOptions
+from nepal_flows.core.carving.options import METHODS, CarvingOptions
 from nepal_flows.core.carving.regions import AtomBins
+from nepal_flows.core.carving.warming import warmed
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.potential import predict
 from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors

@@ -14,9 +14,8 @@ from nepal_flows.core.carving.clashes import (
     with_composition,
     without_clashes,
 )
-from nepal_flows.core.carving.distances import pair_distances
+from nepal_flows.core.carving.distances import pair_distances, smallest_share
 from nepal_flows.core.carving.fragments import Fragment, cut_fragment
-from nepal_flows.core.carving.healing import smallest_share
 from nepal_flows.core.carving.regions import AtomBins
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import CarvingError

@@ -1,0 +1,138 @@
+"""What is labelled, and when a campaign is over."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from nepal_flows.campaign.section import (
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Section,
+    Share,
+)
+
+
+class ActiveSetSection(Section):
+    """How the active set is made, on which all grades rest."""
+
+    variant: Literal["subspace", "full"] = Field(
+        "subspace", description="`subspace` grades in the span of the data; `full` is as published."
+    )
+    rcond: Positive = Field(1e-6, lt=1e-2, description="Relative cut of singular values.")
+
+
+class BayesSection(Section):
+    """The Bayesian error as criterion: read where `criterion` is `bayes`."""
+
+    layer: Literal["all", "last"] = Field(
+        "all", description="Parameters with an error: all of the networks, or w1 and b1 alone."
+    )
+    ratio_low: Positive = Field(
+        2.0, gt=1.0, description="R above which an environment is unknown, and may be labelled."
+    )
+    ratio_ceiling: Positive = Field(
+        30.0, description="Frames with an R above this are rejected as exploded."
+    )
+    wanted_error_meV_per_A: NonNegative = Field(
+        0.0,
+        description="Environments with an error bar up to this count as known whatever their R: "
+        "the accuracy that is wanted.",
+    )
+
+    @model_validator(mode="after")
+    def _levels_apart(self) -> "BayesSection":
+        if self.ratio_ceiling <= self.ratio_low:
+            raise ValueError("`ratio_ceiling` must lie above `ratio_low`")
+        return self
+
+
+class SelectionSection(Section):
+    """Which candidates are labelled."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"bayes", "criterion", "max_forceless_share"})
+
+    criterion: Literal["grade", "bayes"] = Field(
+        "grade",
+        description="What tells known from unknown in runs, selection and certificate: the "
+        "extrapolation `grade`, or R of the Bayesian error (`bayes`).",
+    )
+    bayes: BayesSection = Field(
+        default_factory=BayesSection, description="Limits of the Bayesian error."
+    )
+    labels_per_iteration: int = Field(
+        10, gt=0, le=100_000, description="Most labels of one iteration."
+    )
+    audit_per_iteration: int = Field(
+        2,
+        ge=0,
+        le=100_000,
+        description="Further frames drawn at random, labelled and never trained on (hold-out), up "
+        "to a quarter of the training set; a confirmation always draws them.",
+    )
+    threshold: Positive = Field(
+        5.0, gt=1.0, description="Selection stops when no candidate is graded above this."
+    )
+    duplicate_tolerance: NonNegative = Field(
+        0.001,
+        description="Frames that differ by less from a labelled one, in scaled descriptors, are "
+        "refused as near-duplicates.",
+    )
+    max_forceless_share: Share = Field(
+        1.0,
+        description="Largest share of atoms of a frame whose site has no force by symmetry "
+        "(spglib, 0.02 Å); 1 takes all frames. It keeps ideal frames of small cells out.",
+    )
+
+
+class BudgetSection(Section):
+    """When to stop without convergence; raise it and run again to go on."""
+
+    labels: int = Field(
+        80, gt=0, le=1_000_000, description="Most labels, failed and held-out ones too."
+    )
+    iterations: int = Field(20, gt=0, le=10_000, description="Most iterations.")
+    core_hours: Positive | None = Field(
+        None,
+        description="Most core-hours; null for no limit. A batch of labels that is expected to go "
+        "beyond is cut.",
+    )
+    gpu_hours: Positive | None = Field(
+        None,
+        description="Most GPU-hours; null for no limit. No round begins that is expected to go "
+        "beyond.",
+    )
+
+
+class ConvergenceSection(Section):
+    """What must hold before the campaign counts as converged."""
+
+    clean_rounds: PositiveInt = Field(2, description="Clean rounds of all conditions, in a row.")
+    exceedance: Share = Field(
+        0.005, description="Share of windows above gamma_low allowed to a condition."
+    )
+    exceedance_extreme: Share = Field(0.02, description="... to a condition marked `extreme`.")
+    new_label_error_ratio: Positive = Field(
+        1.3, ge=1.0, description="Error on new labels before training, over the training error."
+    )
+    holdout_change: Positive = Field(0.10, description="Largest relative change of its error.")
+    negligible_error_meV_per_A: NonNegative = Field(
+        0.0,
+        description="Force errors on new labels and on the hold-out up to this pass whatever their "
+        "ratios: the accuracy that is wanted. 0 compares always.",
+    )
+    rank_growth: Positive = Field(
+        0.02, description="Largest relative growth of an element's rank in a round."
+    )
+    stall_rounds: PositiveInt = Field(
+        4, description="Rounds without any progress after which the campaign is `stalled`."
+    )
+
+
+__all__ = [
+    "ActiveSetSection",
+    "BayesSection",
+    "BudgetSection",
+    "ConvergenceSection",
+    "SelectionSection",
+]
