@@ -211,7 +211,7 @@ class Site:
         began = time.monotonic()
         while True:
             queue = self.queue()
-            if not queue.jobs:
+            if queue.is_empty:
                 return self.campaigns()[0]
             if queue.is_blocked or time.monotonic() - began > timeout_s:
                 raise AssertionError(f"The campaign does not go on: {queue}\n{self.logs()}")

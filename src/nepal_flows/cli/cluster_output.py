@@ -70,6 +70,8 @@ def queue_content(queue: "CampaignQueue") -> dict[str, Any]:
 
 def queue_lines(queue: "CampaignQueue") -> list[str]:
     """Return the jobs of a campaign as text: how many in each state, what runs, what failed."""
+    if not queue.jobs and queue.is_changing:
+        return [f"  queue       being written just now; {queue.n_completed} jobs were done"]
     if not queue.jobs:
         return [f"  queue       nothing left; {queue.n_completed} jobs were done"]
     parts = [f"{queue.counts[s]} {s.lower()}" for s in _ORDER if s in queue.counts]

@@ -1,5 +1,6 @@
 """What of a campaign is in the FireWorks database: its workflows, its jobs, and their states."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ LOST = "no error was recorded: the worker was lost"
 
 OVER = ("COMPLETED", "DEFUSED", "ARCHIVED")
 """States of a job that is not to run any more."""
+
+_READINGS = 20
+_BETWEEN_READINGS_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,14 @@ class CampaignQueue:
         Those that are not over, in the order in which they were made.
     n_completed
         Jobs that were done, in all its workflows.
+    is_changing
+        Whether FireWorks was still writing when it was read: jobs may be missing.
     """
 
     workflows: tuple[int, ...]
     jobs: tuple[QueuedJob, ...]
     n_completed: int
+    is_changing: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -66,12 +73,17 @@ class CampaignQueue:
         return dict(Counter(job.state for job in self.jobs))
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is to run any more, nor about to be added."""
+        return not self.jobs and not self.is_changing
+
+    @property
     def is_active(self) -> bool:
         """Whether it goes on by itself: a job runs, waits for a worker, or is about to.
 
         While FireWorks writes down the end of a job, those behind it still wait for it.
         """
-        return bool(self.jobs) and not self.is_blocked
+        return not self.is_empty and not self.is_blocked
 
     @property
     def fizzled(self) -> tuple[QueuedJob, ...]:
@@ -97,12 +109,8 @@ def campaign_queue(
     with_harmless
         Whether failed jobs count whose failure those behind them put up with.
     """
-    workflows = campaign_workflows(launchpad, campaign_id)
+    workflows, rows, is_changing = _consistent(launchpad, campaign_id)
     nodes = [node for workflow in workflows for node in workflow["nodes"]]
-    fields = {"fw_id": 1, "name": 1, "state": 1, "spec._fworker": 1, "launches": 1, UNREADABLE: 1}
-    rows = list(
-        launchpad.fireworks.find({"fw_id": {"$in": nodes}, "state": {"$nin": list(OVER)}}, fields)
-    )
     reasons = failure_reasons(launchpad, [row for row in rows if row["state"] == "FIZZLED"])
     jobs = tuple(
         QueuedJob(
@@ -121,7 +129,35 @@ def campaign_queue(
     )
     open_workflows = [min(w["nodes"]) for w in workflows if open_nodes.intersection(w["nodes"])]
     jobs = jobs if with_harmless else _without_harmless(launchpad, jobs)
-    return CampaignQueue(tuple(open_workflows), jobs, n_completed)
+    return CampaignQueue(tuple(open_workflows), jobs, n_completed, is_changing)
+
+
+def _consistent(
+    launchpad: QueueDatabase, campaign_id: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
+    """Return the workflows of a campaign, their jobs that are not over, and whether they change.
+
+    When a job ends, FireWorks marks it, adds its children and then names them in the workflow,
+    which it locks meanwhile. Between these steps a campaign that goes on looks as if nothing of it
+    were queued; so what was read is read again until no such step lies between.
+    """
+    fields = {"fw_id": 1, "name": 1, "state": 1, "spec._fworker": 1, "launches": 1, UNREADABLE: 1}
+    for reading in range(_READINGS):
+        if reading:
+            time.sleep(_BETWEEN_READINGS_S)
+        workflows = campaign_workflows(launchpad, campaign_id)
+        nodes = [node for workflow in workflows for node in workflow["nodes"]]
+        query = {"fw_id": {"$in": nodes}, "state": {"$nin": list(OVER)}}
+        rows = list(launchpad.fireworks.find(query, fields))
+        after = list(
+            launchpad.workflows.find(
+                {"metadata.campaign_id": campaign_id}, {"nodes": 1, "locked": 1}
+            )
+        )
+        is_locked = any("locked" in workflow for workflow in after)
+        if not is_locked and sorted(nodes) == sorted(n for w in after for n in w["nodes"]):
+            return workflows, rows, False
+    return workflows, rows, True
 
 
 def campaign_workflows(launchpad: QueueDatabase, campaign_id: str) -> list[dict[str, Any]]:

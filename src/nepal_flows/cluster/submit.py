@@ -73,7 +73,7 @@ def submit_campaign(
     if known is not None:
         _require_unchanged(known, loaded.campaign)
         queue = campaign_queue(launchpad, known.key)
-        if queue.jobs or known.end_state in OVER:
+        if not queue.is_empty or known.end_state in OVER:
             return Submission(known, queue, is_new=False)
     document = register_campaign(records, loaded)
     return _added(launchpad, records, loaded.campaign, document, settings)
@@ -121,7 +121,7 @@ def extend_campaign(
         )
     document = register_campaign(records, loaded)
     queue = campaign_queue(launchpad, document.key)
-    if queue.jobs:
+    if not queue.is_empty:
         return Submission(document, queue, is_new=False)
     return _added(launchpad, records, loaded.campaign, document, settings)
 

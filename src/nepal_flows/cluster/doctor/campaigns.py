@@ -32,7 +32,7 @@ def campaign_findings(
     for campaign in records.query(CampaignDoc, {"end_state": None}):
         queue = campaign_queue(launchpad, campaign.key)
         was_submitted = queue.n_completed > 0
-        if queue.jobs or not was_submitted:
+        if not queue.is_empty or not was_submitted:
             continue
         if waiting_selection(records, campaign.key) is not None:
             continue
