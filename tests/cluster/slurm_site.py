@@ -18,7 +18,7 @@ from pathlib import Path
 from cluster_site import BIN, LOST_AFTER_S, Site
 from mongo_servers import free_port
 from nepal_flows.cluster.doctor import fixed, queue_findings
-from nepal_flows.cluster.slurm import slurm_queue
+from nepal_flows.cluster.slurm import SlurmQueue, slurm_queue
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 PARTITIONS = ("gpu", "dft", "cpu")
@@ -109,18 +109,21 @@ class Slurm:
 
     def repair(self, site: Site) -> list[str]:
         """Do what `nepal doctor --fix` does where it sees this SLURM; return what was wrong."""
-        before = dict(os.environ)
-        os.environ.update(self.environment)
-        try:
-            queue = slurm_queue()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-        findings = queue_findings(site.launchpad, queue, lost_after_s=LOST_AFTER_S)
+        findings = queue_findings(site.launchpad, self.queue, lost_after_s=LOST_AFTER_S)
         found = [finding for finding in findings if finding.level == "problem"]
         for finding in found:
             fixed(finding)
         return [finding.what for finding in found]
+
+    def queue(self) -> SlurmQueue | None:
+        """Return what this SLURM says of its jobs."""
+        before = dict(os.environ)
+        os.environ.update(self.environment)
+        try:
+            return slurm_queue()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
     def logs(self) -> str:
         """Return the ends of the daemons' logs."""

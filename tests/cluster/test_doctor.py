@@ -32,7 +32,7 @@ def submitted(site, write_campaign):
 
 
 def problems(site, slurm=None, **options):
-    found = queue_findings(site.launchpad, slurm, **options)
+    found = queue_findings(site.launchpad, lambda: slurm, **options)
     return [finding for finding in found if finding.level == "problem"]
 
 

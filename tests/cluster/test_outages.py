@@ -59,7 +59,7 @@ def brought_to_its_end(site, disturb, *, timeout_s=900.0):
 
 
 def repair(site):
-    for finding in queue_findings(site.launchpad, None, lost_after_s=60.0):
+    for finding in queue_findings(site.launchpad, lambda: None, lost_after_s=60.0):
         fixed(finding)
     for finding in campaign_findings(site.launchpad, site.records, settings=SETTINGS):
         fixed(finding)

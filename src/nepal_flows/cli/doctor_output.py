@@ -56,7 +56,7 @@ def _findings(target: Path | None, *, reads_blobs: bool) -> Iterator["Finding"]:
 
     if launchpad is not None:
         yield from site_findings(launchpad, directories=(Path.cwd(),))
-        yield from queue_findings(launchpad, slurm_queue())
+        yield from queue_findings(launchpad, slurm_queue)
     try:
         records = server_records()
         campaign_id = None if target is None else located_campaign(target).campaign.key

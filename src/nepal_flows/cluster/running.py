@@ -23,7 +23,7 @@ class RunningJob:
     fw_id, name
         Of its Firework.
     host
-        Where it runs.
+        Where it runs, or where it was submitted if it waits.
     process
         Name of its worker's process; empty where it waits, or has not said so yet.
     slurm_job, slurm_cluster
@@ -69,7 +69,7 @@ def end_jobs(jobs: Iterable[RunningJob]) -> list[RunningJob]:
 
 
 def _is_in(job: RunningJob, slurm: SlurmQueue | None) -> bool:
-    if slurm is None or job.slurm_cluster not in (None, slurm.cluster):
+    if slurm is None or not slurm.is_home_of(job.slurm_cluster, job.host):
         return False
     return job.slurm_job in slurm.job_ids
 

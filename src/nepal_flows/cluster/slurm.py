@@ -1,11 +1,16 @@
 """What SLURM says of its jobs, where there is SLURM."""
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _ANSWER_WITHIN_S = 20.0
+
+
+def _this_host() -> frozenset[str]:
+    return frozenset({socket.gethostname()})
 
 
 @dataclass(frozen=True)
@@ -18,10 +23,27 @@ class SlurmQueue:
         Its name.
     job_ids
         Jobs that wait, run or are being ended.
+    hosts
+        Its nodes, and this machine.
     """
 
     cluster: str
     job_ids: frozenset[str]
+    hosts: frozenset[str] = field(default_factory=_this_host)
+
+    def is_home_of(self, cluster: str | None, host: str) -> bool:
+        """Return whether a job is one of this queue: numbers of jobs repeat on every cluster.
+
+        Parameters
+        ----------
+        cluster
+            What the job said of its cluster, None where it said nothing.
+        host
+            Where it runs, or where it was submitted if it waits.
+        """
+        if cluster:
+            return cluster == self.cluster
+        return _short(host) in map(_short, self.hosts)
 
 
 def slurm_queue() -> SlurmQueue | None:
@@ -34,7 +56,16 @@ def slurm_queue() -> SlurmQueue | None:
     if jobs is None or config is None:
         return None
     names = [line.split("=")[1].strip() for line in config.splitlines() if "ClusterName" in line]
-    return SlurmQueue(names[0] if names else "", frozenset(jobs.split()))
+    nodes = _answer("sinfo", "--noheader", "--Node", "--format=%n") or ""
+    return SlurmQueue(
+        cluster=names[0] if names else "",
+        job_ids=frozenset(jobs.split()),
+        hosts=_this_host() | frozenset(nodes.split()),
+    )
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0]
 
 
 def cancel_slurm_jobs(job_ids: Iterable[str]) -> None:

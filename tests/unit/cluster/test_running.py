@@ -1,6 +1,7 @@
 """Jobs that run are ended where they run: by `scancel`, or by SIGTERM to a process of this host."""
 
 import signal
+import socket
 import subprocess
 import sys
 
@@ -34,10 +35,11 @@ def job(**changes):
 
 def test_job_in_our_queue_is_cancelled_and_that_of_another_cluster_is_left(cancelled):
     ours = job(slurm_job="41", slurm_cluster="ours")
-    reserved = job(slurm_job="42")
+    reserved = job(slurm_job="42", host=socket.gethostname())
+    elsewhere = job(slurm_job="42", host="login.elsewhere")
     theirs = job(slurm_job="41", slurm_cluster="theirs")
     over = job(slurm_job="17", slurm_cluster="ours")
-    assert end_jobs([ours, reserved, theirs, over]) == [theirs, over]
+    assert end_jobs([ours, reserved, elsewhere, theirs, over]) == [elsewhere, theirs, over]
     assert cancelled() == ["41", "42"]
 
 

@@ -3,7 +3,7 @@
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -24,20 +24,28 @@ _INTERRUPTED = ("SystemExit", "KeyboardInterrupt", LOST, *_AWAY)
 _TASK = "{{nepal_flows.cluster.firetask.CampaignFiretask}}"
 _MOST_NAMED = 10
 _PATIENCE_S = 3.0
+_PATIENCE_WITH_LOCKS_S = 15.0
 _DAY = dt.timedelta(days=1)
 
 
+AskSlurm = Callable[[], SlurmQueue | None]
+
+
 def queue_findings(
-    launchpad: LaunchPad, slurm: SlurmQueue | None, *, lost_after_s: float | None = None
+    launchpad: LaunchPad, slurm: AskSlurm, *, lost_after_s: float | None = None
 ) -> Iterator[Finding]:
     """Yield what is wrong with the jobs of campaigns; those of other workflows are left alone.
+
+    The site works on while it is looked at. A job is lost if the database says that it runs both
+    before and after SLURM was asked, and SLURM does not know it: one that has just begun is known
+    to SLURM by then, and one that has just ended does not run any more.
 
     Parameters
     ----------
     launchpad
         The database.
     slurm
-        The queue that this machine submits to, to know which jobs are gone.
+        Asks the queue that this machine submits to, to know which jobs are gone.
     lost_after_s
         Silence after which a run counts as lost, s; RUN_EXPIRATION_SECS of FW_config.yaml where
         not given.
@@ -71,29 +79,20 @@ def _workflows(launchpad: LaunchPad, **criteria: Any) -> list[dict[str, Any]]:
 
 
 def _runs(
-    launchpad: LaunchPad,
-    running: Sequence[Mapping[str, Any]],
-    slurm: SlurmQueue | None,
-    silence_s: float,
+    launchpad: LaunchPad, running: Sequence[Mapping[str, Any]], slurm: AskSlurm, silence_s: float
 ) -> Iterator[Finding]:
     """Yield runs that are lost, and those whose end was not told: their worker died in between."""
-    fields = {"launch_id": 1, "state": 1, "nepal_worker": 1, "state_history": 1, "host": 1}
+    ids = [launch_id for job in running for launch_id in job["launches"]]
+    launches = _launches(launchpad, {"launch_id": {"$in": ids}})
+    queue = slurm() if launches else None
     for job in running:
-        launches = launchpad.launches.find({"launch_id": {"$in": job["launches"]}}, fields)
-        by_state = {launch["state"]: launch for launch in launches}
+        by_state = {launches[i]["state"]: launches[i] for i in job["launches"] if i in launches}
         launch = by_state.get("RUNNING")
         if launch is None:
-            ended = " and ".join(sorted(by_state)) or "gone"
-            retell = launchpad._refresh_wf if by_state else launchpad.rerun_fw
-            yield Finding(
-                "problem",
-                f"{_named(job)} is RUNNING, but its launch is {ended}.",
-                "the states of its workflow are worked out anew.",
-                partial(retell, job["fw_id"]),
-            )
+            yield from _untold(launchpad, job, sorted(by_state))
             continue
-        reason = _why_lost(launch, slurm, silence_s)
-        if reason is not None:
+        reason = _why_lost(launch, queue, silence_s)
+        if reason is not None and _is_still(launchpad, launch):
             yield Finding(
                 "problem",
                 f"{_named(job)} is RUNNING, but {reason}.",
@@ -102,12 +101,40 @@ def _runs(
             )
 
 
+def _launches(launchpad: LaunchPad, criteria: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    fields = ("launch_id", "fw_id", "state", "nepal_worker", "state_history", "host")
+    found = launchpad.launches.find(criteria, dict.fromkeys(fields, 1))
+    return {launch["launch_id"]: launch for launch in found}
+
+
+def _is_still(launchpad: LaunchPad, launch: Mapping[str, Any]) -> bool:
+    """Return whether a launch is in the state in which it was read."""
+    same = {"launch_id": launch["launch_id"], "state": launch["state"]}
+    return bool(launchpad.launches.count_documents(same))
+
+
+def _untold(
+    launchpad: LaunchPad, job: Mapping[str, Any], ended: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield a job that runs without a launch that does."""
+    time.sleep(_PATIENCE_S)  # this is so for a moment whenever a job ends
+    still = {"fw_id": job["fw_id"], "state": "RUNNING", "launches": job["launches"]}
+    if launchpad.fireworks.count_documents(still):
+        retell = launchpad._refresh_wf if ended else launchpad.rerun_fw
+        yield Finding(
+            "problem",
+            f"{_named(job)} is RUNNING, but its launch is {' and '.join(ended) or 'gone'}.",
+            "the states of its workflow are worked out anew.",
+            partial(retell, job["fw_id"]),
+        )
+
+
 def _why_lost(launch: Mapping[str, Any], slurm: SlurmQueue | None, silence_s: float) -> str | None:
     worker = launch.get("nepal_worker") or {}
     if worker.get("process") and is_known_dead(worker["process"]):
         return f"its process on {worker['host']} is gone"
     job = worker.get("slurm_job") or reservation(launch)  # it may have died before it signed
-    if job and slurm and worker.get("slurm_cluster") in (None, slurm.cluster):
+    if job and slurm and slurm.is_home_of(worker.get("slurm_cluster"), launch.get("host") or ""):
         return None if job in slurm.job_ids else f"SLURM has no job {job} any more"
     silent_s = _silence_s(launch)
     if silent_s > silence_s:
@@ -133,41 +160,42 @@ def _instant(value: Any) -> dt.datetime:
 
 
 def _run_again(launchpad: LaunchPad, fw_id: int, launch_id: int) -> None:
-    launchpad.launches.update_one({"launch_id": launch_id}, {"$set": {"state": "FIZZLED"}})
-    launchpad.rerun_fw(fw_id)
+    running = {"launch_id": launch_id, "state": "RUNNING"}
+    if launchpad.launches.update_one(running, {"$set": {"state": "FIZZLED"}}).matched_count:
+        launchpad.rerun_fw(fw_id)
 
 
 def _lost_reservations(
-    launchpad: LaunchPad,
-    jobs: Sequence[Mapping[str, Any]],
-    slurm: SlurmQueue | None,
-    silence_s: float,
+    launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]], slurm: AskSlurm, silence_s: float
 ) -> Iterator[Finding]:
     """Yield reservations for a job of the queue that is gone, or was never submitted."""
     reserved = {job["fw_id"]: job for job in jobs if job["state"] == "RESERVED"}
-    launches = list(
-        launchpad.launches.find(
-            {"state": {"$in": ["RESERVED", "RUNNING"]}, "fw_id": {"$in": sorted(reserved)}},
-            {"launch_id": 1, "fw_id": 1, "state": 1, "state_history": 1},
-        )
-    )
-    yield from _half_taken(launchpad, reserved, {launch["fw_id"] for launch in launches})
-    for launch in launches:
-        job = reservation(launch)
+    taken = {"state": {"$in": ["RESERVED", "RUNNING"]}, "fw_id": {"$in": sorted(reserved)}}
+    launches = _launches(launchpad, taken)
+    queue = slurm() if launches else None
+    yield from _half_taken(launchpad, reserved, {item["fw_id"] for item in launches.values()})
+    for launch in launches.values():
         if launch["state"] != "RESERVED":
             continue
-        if job is None and _silence_s(launch) > silence_s:
-            what = "is RESERVED, but no job was submitted for it."
-        elif job is not None and slurm is not None and job not in slurm.job_ids:
-            what = f"is RESERVED for job {job}, which SLURM has not any more."
-        else:
-            continue
-        yield Finding(
-            "problem",
-            f"{_named(reserved[launch['fw_id']])} {what}",
-            "the reservation is taken back, so that another worker takes it.",
-            partial(launchpad.cancel_reservation, launch["launch_id"]),
-        )
+        what = _why_not_coming(launch, queue, silence_s)
+        if what is not None and _is_still(launchpad, launch):
+            yield Finding(
+                "problem",
+                f"{_named(reserved[launch['fw_id']])} is RESERVED {what}",
+                "the reservation is taken back, so that another worker takes it.",
+                partial(launchpad.cancel_reservation, launch["launch_id"]),
+            )
+
+
+def _why_not_coming(
+    launch: Mapping[str, Any], slurm: SlurmQueue | None, silence_s: float
+) -> str | None:
+    job = reservation(launch)
+    if job is None:
+        return ", but no job was submitted for it." if _silence_s(launch) > silence_s else None
+    if slurm is None or job in slurm.job_ids or not slurm.is_home_of(None, launch["host"]):
+        return None
+    return f"for job {job}, which SLURM has not any more."
 
 
 def _half_taken(
@@ -190,21 +218,30 @@ def _half_taken(
 
 
 def _locked_workflows(launchpad: LaunchPad) -> Iterator[Finding]:
-    """Yield workflows that stay locked though nobody changes them: the one who did has died."""
-    locked = _workflows(launchpad, locked=True)
-    if not locked:
-        return
-    time.sleep(_PATIENCE_S)
+    """Yield workflows that stay locked though nobody changes them: the one who did has died.
+
+    Patience is long here: two who change a workflow at once lose jobs of it.
+    """
+    locked, began = _workflows(launchpad, locked=True), time.monotonic()
+    while locked and time.monotonic() - began < _PATIENCE_WITH_LOCKS_S:
+        time.sleep(1.0)
+        locked = [workflow for workflow in locked if _is_locked(launchpad, workflow)]
     for workflow in locked:
-        still = {"_id": workflow["_id"], "locked": True, "updated_on": workflow["updated_on"]}
-        if launchpad.workflows.count_documents(still):
-            yield Finding(
-                "problem",
-                f"The workflow of Firework {min(workflow['nodes'])} ({workflow['name']}) is locked "
-                "by somebody who died.",
-                "it is unlocked.",
-                partial(launchpad.workflows.update_one, still, {"$unset": {"locked": ""}}),
-            )
+        yield Finding(
+            "problem",
+            f"The workflow of Firework {min(workflow['nodes'])} ({workflow['name']}) is locked "
+            "by somebody who died.",
+            "it is unlocked.",
+            partial(launchpad.workflows.update_one, _as_seen(workflow), {"$unset": {"locked": ""}}),
+        )
+
+
+def _is_locked(launchpad: LaunchPad, workflow: Mapping[str, Any]) -> bool:
+    return bool(launchpad.workflows.count_documents(_as_seen(workflow)))
+
+
+def _as_seen(workflow: Mapping[str, Any]) -> dict[str, Any]:
+    return {"_id": workflow["_id"], "locked": True, "updated_on": workflow["updated_on"]}
 
 
 def _forgotten(launchpad: LaunchPad) -> Iterator[Finding]:
@@ -240,18 +277,34 @@ def _refresh(launchpad: LaunchPad, fw_ids: tuple[int, ...]) -> None:
 
 
 def _orphans(launchpad: LaunchPad) -> Iterator[Finding]:
-    """Yield jobs that belong to no workflow: their worker died while it appended them."""
-    ours = {"spec._tasks._fw_name": _TASK, "state": {"$nin": list(OVER)}}
-    fw_ids = [row["fw_id"] for row in launchpad.fireworks.find(ours, {"fw_id": 1})]
-    held = launchpad.workflows.find({"nodes": {"$in": fw_ids}}, {"nodes": 1})
-    orphans = sorted(set(fw_ids) - {node for workflow in held for node in workflow["nodes"]})
-    if orphans:
+    """Yield jobs that belong to no workflow: their worker died while it appended them.
+
+    FireWorks writes jobs before the workflow that names them, which it locks if it is there: what
+    belongs to no workflow at first sight is left alone until it has been so for a while.
+    """
+    suspects, locked = _strays(launchpad)
+    if not suspects:
+        return
+    time.sleep(_PATIENCE_S)
+    strays, still_locked = _strays(launchpad)
+    orphans = sorted(suspects & strays)
+    if orphans and not locked & still_locked:
         yield Finding(
             "problem",
             f"{len(orphans)} Fireworks belong to no workflow: {_some(orphans)}.",
             "they are removed; the job that made them makes them again when it is run anew.",
             partial(launchpad.fireworks.delete_many, {"fw_id": {"$in": orphans}}),
         )
+
+
+def _strays(launchpad: LaunchPad) -> tuple[set[int], set[Any]]:
+    """Return our jobs that no workflow names, and the workflows that are locked."""
+    ours = {"spec._tasks._fw_name": _TASK, "state": {"$nin": list(OVER)}}
+    fw_ids = [row["fw_id"] for row in launchpad.fireworks.find(ours, {"fw_id": 1})]
+    held = launchpad.workflows.find({"nodes": {"$in": fw_ids}}, {"nodes": 1})
+    named = {node for workflow in held for node in workflow["nodes"]}
+    locked = launchpad.workflows.find({"locked": {"$exists": True}}, {"_id": 1})
+    return set(fw_ids) - named, {workflow["_id"] for workflow in locked}
 
 
 def _fizzled(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -263,7 +316,7 @@ def _fizzled(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterato
                 "problem",
                 f"{_named(job)} was interrupted ({reason}).",
                 "it is given to another worker; what it had stored is kept.",
-                partial(launchpad.rerun_fw, job["fw_id"]),
+                partial(_run_failed_again, launchpad, job),
             )
         else:
             yield Finding(
@@ -274,6 +327,12 @@ def _fizzled(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterato
             )
     if len(jobs) > _MOST_NAMED:
         yield Finding("note", f"... and {len(jobs) - _MOST_NAMED} more jobs failed.")
+
+
+def _run_failed_again(launchpad: LaunchPad, job: Mapping[str, Any]) -> None:
+    still = {"fw_id": job["fw_id"], "state": "FIZZLED", "launches": job["launches"]}
+    if launchpad.fireworks.count_documents(still):  # nobody else gave it back meanwhile
+        launchpad.rerun_fw(job["fw_id"])
 
 
 def _unserved(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
