@@ -170,6 +170,15 @@ def test_campaign_without_a_job_that_has_not_ended_goes_on(submitted):
     assert found() == []
 
 
+def test_campaign_that_has_just_ended_is_no_problem(submitted, monkeypatch):
+    submitted.database.fireworks.update_many({}, {"$set": {"state": "COMPLETED"}})
+    (before,) = submitted.records.query(CampaignDoc)
+    submitted.records.replace(before.model_copy(update={"end_state": "converged"}))
+    monkeypatch.setattr(submitted.records, "query", lambda *_: iter([before]))
+    found = campaign_findings(submitted.launchpad, submitted.records, settings=Settings())
+    assert list(found) == []
+
+
 def test_jobs_without_a_workflow_are_removed(submitted):
     stray = submitted.database.fireworks.find_one({}, {"_id": 0})
     submitted.database.fireworks.insert_one(stray | {"fw_id": 900, "state": "READY"})

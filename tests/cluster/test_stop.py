@@ -10,11 +10,13 @@ import yaml
 from cluster_site import NEPAL, end_group
 from nepal_flows.campaign.extend import change_budget
 from nepal_flows.campaign.read import load_campaign
+from nepal_flows.cluster import submit
 from nepal_flows.cluster.running import running_jobs
 from nepal_flows.cluster.stop import stop_campaign
 from nepal_flows.cluster.submit import extend_campaign, resume_campaign
 from nepal_flows.errors import CampaignError
-from nepal_flows.schemas import CampaignDoc, IterationDoc
+from nepal_flows.flows.registration import register_campaign
+from nepal_flows.schemas import CampaignDoc, CampaignState, IterationDoc
 from nepal_flows.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -93,6 +95,68 @@ def an_iteration(campaign_id):
         **dict.fromkeys(names, "x"),
         **dict.fromkeys(counts, 0),
     )
+
+
+def job_named(site, name):
+    """Return the job of this name that is not over."""
+    criteria = {"name": name, "state": {"$nin": ["DEFUSED", "COMPLETED"]}}
+    (row,) = site.database.fireworks.find(criteria, {"fw_id": 1})
+    return site.launchpad.get_fw_by_id(row["fw_id"]).tasks[0]["job"]
+
+
+def test_extension_that_comes_after_the_end_was_decided_is_not_lost(site, write_campaign):
+    path = write_campaign(site.folder / "campaign", budget={"labels": 14, "iterations": 1})
+    key = register_campaign(site.records, load_campaign(path)).key
+    site.records.put(an_iteration(key))
+    site.submit(path)
+    close = job_named(site, "close")
+    loaded = change_budget(path, iterations=3)
+    extended = extend_campaign(site.launchpad, site.records, loaded, settings=SETTINGS)
+    assert extended.is_new
+    names = {job.name for job in extended.queue.jobs}
+    assert "decide" in names
+    assert "close" not in names
+    state = CampaignState(campaign_id=key, iteration=1)
+    close.function_args = (state, "budget_exhausted", [], "no such active set")
+    close.function_kwargs = {}
+    response = close.run(store=site.job_store)  # it ran when the campaign was extended
+    assert response.output.end_state is None
+    assert site.records.load(CampaignDoc, key).end_state is None
+
+
+def test_labels_that_failed_are_removed_only_where_they_are_made_again(submitted, monkeypatch):
+    site, _, key = submitted
+    removed = []
+    monkeypatch.setattr(submit, "remove_failed", lambda *_: removed.append(states(site)))
+
+    def resume_all():
+        return resume_campaign(
+            site.launchpad, site.records, key, settings=SETTINGS, retry_failed=True
+        )
+
+    assert not resume_all().is_new
+    assert removed == []
+    stop_campaign(site.launchpad, site.records, key)
+    assert resume_all().is_new
+    assert removed == [{"DEFUSED"}]
+
+
+def test_campaign_that_ends_while_it_is_submitted_again_has_ended(submitted, monkeypatch):
+    site, path, key = submitted
+    site.database.fireworks.update_many({}, {"$set": {"state": "COMPLETED"}})
+    read = submit.campaign_queue
+
+    def ended_just_before(*arguments):
+        document = site.records.load(CampaignDoc, key)
+        site.records.replace(document.model_copy(update={"end_state": "stalled"}))
+        return read(*arguments)
+
+    monkeypatch.setattr(submit, "campaign_queue", ended_just_before)
+    assert not site.submit(path).is_new
+    assert site.records.load(CampaignDoc, key).end_state == "stalled"
+    site.records.replace(site.records.load(CampaignDoc, key).model_copy(update={"end_state": None}))
+    assert not resume(site, key).is_new
+    assert site.records.load(CampaignDoc, key).end_state == "stalled"
 
 
 def test_job_that_fails_holds_the_campaign_up_until_it_is_resumed(submitted):

@@ -133,17 +133,16 @@ def resume(
     from nepal_flows.settings import read_settings
 
     launchpad = located_launchpad()
-    from nepal_flows.campaign import Campaign
     from nepal_flows.cluster.submit import resume_campaign
-    from nepal_flows.flows.local import approve_waiting, remove_failed
+    from nepal_flows.flows.local import approve_waiting
 
     located = queued_campaign(campaign)
     records, document = located.records, located.campaign
     if approve:
         approve_waiting(records, document.key)
-    if retry_failed:
-        remove_failed(records, document.key, Campaign.model_validate(document.settings))
-    resumed = resume_campaign(launchpad, records, document.key, settings=read_settings())
+    resumed = resume_campaign(
+        launchpad, records, document.key, settings=read_settings(), retry_failed=retry_failed
+    )
     _show("resume", resumed, as_json)
 
 

@@ -78,12 +78,8 @@ class CampaignFiretask(JobFiretask):
         if self["job"].name != self["deciding"] or not self._is_long():
             return True
         current = self.launchpad.workflows.find_one({"nodes": self.fw_id}, {"metadata": 1})
-        is_ours = self.launchpad.fireworks.count_documents(
-            {"fw_id": self.fw_id, "state": "RUNNING"}
-        )
-        if is_ours:  # not defused while it ran
-            records = Records(self.get("store") or SETTINGS.JOB_STORE)
-            add_once(self.launchpad, records, workflow, current["metadata"])
+        records = Records(self.get("store") or SETTINGS.JOB_STORE)
+        add_once(self.launchpad, records, workflow, current["metadata"], while_running=self.fw_id)
         return False
 
     def _is_long(self) -> bool:

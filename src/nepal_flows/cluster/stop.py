@@ -7,6 +7,7 @@ from fireworks import LaunchPad
 from nepal_flows.cluster.queue import campaign_queue
 from nepal_flows.cluster.running import RunningJob, end_jobs, running_jobs
 from nepal_flows.cluster.workflows import sole_submission
+from nepal_flows.errors import CampaignLockedError
 from nepal_flows.flows.local import mark_stopped
 from nepal_flows.records import Records
 from nepal_flows.schemas import CampaignDoc
@@ -45,6 +46,11 @@ def stop_campaign(
     now
         Whether jobs that run are ended too; else they go on to their end: what they make is
         stored, and nothing comes after them.
+
+    Raises
+    ------
+    CampaignLockedError
+        If somebody else changes its workflows all the while.
     """
     mark_stopped(records, campaign_id)
     with sole_submission(records, campaign_id):
@@ -59,16 +65,26 @@ def withdraw_jobs(launchpad: LaunchPad, campaign_id: str) -> int:
     """Take all jobs of a campaign that are not over out of the queue; return how many there were.
 
     A job that ends meanwhile may append others, hence several sweeps.
+
+    Raises
+    ------
+    CampaignLockedError
+        If FireWorks writes its workflows all the while, or somebody died who did.
     """
     withdrawn: set[int] = set()
     for _ in range(_MOST_SWEEPS):
-        jobs = campaign_queue(launchpad, campaign_id, with_harmless=True).jobs
-        if not jobs:
-            break
-        for job in jobs:
+        queue = campaign_queue(launchpad, campaign_id, with_harmless=True)
+        if queue.is_empty:
+            return len(withdrawn)
+        if queue.is_changing:  # there may be more, and what is locked cannot be withdrawn
+            continue
+        for job in queue.jobs:
             launchpad.defuse_fw(job.fw_id)
             withdrawn.add(job.fw_id)
-    return len(withdrawn)
+    raise CampaignLockedError(
+        f"Jobs of the campaign {campaign_id} are still in the queue: its workflows change all the "
+        "while, or somebody died who changed them. See `nepal doctor --fix`, then try again."
+    )
 
 
 __all__ = ["Stopped", "stop_campaign", "withdraw_jobs"]

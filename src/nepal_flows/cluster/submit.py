@@ -16,8 +16,9 @@ from nepal_flows.cluster.stop import withdraw_jobs
 from nepal_flows.cluster.workflows import add_once, sole_submission, workflow_metadata
 from nepal_flows.errors import CampaignError
 from nepal_flows.flows.campaign import DECIDE
-from nepal_flows.flows.local import remaining_flow
+from nepal_flows.flows.local import remaining_flow, remove_failed
 from nepal_flows.flows.registration import campaign_key, register_campaign
+from nepal_flows.jobs.close import CLOSE
 from nepal_flows.jobs.routing import worker_routes
 from nepal_flows.records import Records
 from nepal_flows.schemas import CampaignDoc
@@ -69,10 +70,10 @@ def submit_campaign(
         If the file asks for something else than the campaign on record.
     """
     prepare_database(launchpad)
-    known = records.find(CampaignDoc, campaign_key(loaded))
+    queue = campaign_queue(launchpad, campaign_key(loaded))
+    known = records.find(CampaignDoc, campaign_key(loaded))  # its end is written before it leaves
     if known is not None:
         _require_unchanged(known, loaded.campaign)
-        queue = campaign_queue(launchpad, known.key)
         if not queue.is_empty or known.end_state in OVER:
             return Submission(known, queue, is_new=False)
     document = register_campaign(records, loaded)
@@ -80,16 +81,28 @@ def submit_campaign(
 
 
 def resume_campaign(
-    launchpad: LaunchPad, records: Records, campaign_id: str, *, settings: Settings
+    launchpad: LaunchPad,
+    records: Records,
+    campaign_id: str,
+    *,
+    settings: Settings,
+    retry_failed: bool = False,
 ) -> Submission:
     """Put a campaign that was stopped, or does not go on, into the queue again.
 
     What is left of it is worked out from the records; jobs that hold it up are withdrawn. Nothing
     is done to a campaign that is active or has ended.
+
+    Parameters
+    ----------
+    launchpad, records, campaign_id, settings
+        As for `submit_campaign`.
+    retry_failed
+        Whether quarantined and damaged labels are made again.
     """
     prepare_database(launchpad)
-    document = records.load(CampaignDoc, campaign_id)
     queue = campaign_queue(launchpad, campaign_id)
+    document = records.load(CampaignDoc, campaign_id)  # its end is written before it leaves
     if queue.is_active or document.end_state in OVER:
         return Submission(document, queue, is_new=False)
     with sole_submission(records, campaign_id):
@@ -97,6 +110,8 @@ def resume_campaign(
     document = document.model_copy(update={"end_state": None, "end_reasons": []})
     records.replace(document)
     campaign = Campaign.model_validate(document.settings)
+    if retry_failed:
+        remove_failed(records, campaign_id, campaign)
     return _added(launchpad, records, campaign, document, settings)
 
 
@@ -106,7 +121,8 @@ def extend_campaign(
     """Register what a campaign file asks for now, and go on with that.
 
     An active campaign takes it up when its iteration ends; one that has ended, or was stopped,
-    gets a new workflow.
+    gets a new workflow, and so does one whose end was decided already: the last jobs of that are
+    withdrawn.
 
     Raises
     ------
@@ -121,7 +137,10 @@ def extend_campaign(
         )
     document = register_campaign(records, loaded)
     queue = campaign_queue(launchpad, document.key)
-    if not queue.is_empty:
+    if any(job.name == CLOSE for job in queue.jobs):
+        with sole_submission(records, document.key):
+            withdraw_jobs(launchpad, document.key)
+    elif not queue.is_empty:
         return Submission(document, queue, is_new=False)
     return _added(launchpad, records, loaded.campaign, document, settings)
 

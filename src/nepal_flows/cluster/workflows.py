@@ -26,6 +26,7 @@ def add_once(
     metadata: Mapping[str, Any],
     *,
     again: bool = False,
+    while_running: int | None = None,
 ) -> bool:
     """Add a workflow of a campaign unless one that begins with the same job is there.
 
@@ -39,6 +40,8 @@ def add_once(
         Of the campaign; see :func:`workflow_metadata`.
     again
         Whether one that is complete does not count: the records say that there is work left.
+    while_running
+        Firework that adds it, if one does: nothing is added once that was taken out of the queue.
 
     Returns
     -------
@@ -53,6 +56,8 @@ def add_once(
     }
     with sole_submission(records, metadata["campaign_id"]):
         if launchpad.workflows.count_documents(criteria):
+            return False
+        if while_running is not None and not _runs(launchpad, while_running):
             return False
         launchpad.add_wf(workflow)
     return True
@@ -79,6 +84,10 @@ def sole_submission(records: Records, campaign_id: str) -> Iterator[None]:
         yield
     finally:
         records.release("submission", campaign_id)
+
+
+def _runs(launchpad: LaunchPad, fw_id: int) -> bool:
+    return bool(launchpad.fireworks.count_documents({"fw_id": fw_id, "state": "RUNNING"}))
 
 
 def _first_job(workflow: Workflow) -> str:

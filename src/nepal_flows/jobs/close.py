@@ -1,19 +1,26 @@
 """The end of a campaign: which model is delivered, and why it ended."""
 
+import logging
 from dataclasses import dataclass
 
 from jobflow import job
 
+from nepal_flows.campaign import Campaign
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model
 from nepal_flows.records import Records
 from nepal_flows.schemas import ActiveSetDoc, CampaignDoc, CampaignState, EndState
+
+logger = logging.getLogger(__name__)
+
+CLOSE = "close"
+"""Name of the job that ends a campaign: where it is queued, the end was decided."""
 
 
 @dataclass
 class CloseMaker(StageMaker):
     """Write the end state and the delivered model into the campaign's document."""
 
-    name: str = "close"
+    name: str = CLOSE
 
     @job(config=STAGE, output_schema=CampaignDoc)
     def make(
@@ -24,7 +31,7 @@ class CloseMaker(StageMaker):
         active_set_key: str,
         validation_key: str | None = None,
     ) -> CampaignDoc:
-        """Return the campaign as it ended.
+        """Return the campaign as it ended; it has not, if it was extended after that was decided.
 
         Parameters
         ----------
@@ -39,6 +46,9 @@ class CloseMaker(StageMaker):
         """
         records = Records.current()
         campaign = records.load(CampaignDoc, state.campaign_id)
+        if Campaign.model_validate(campaign.settings) != self.campaign:
+            logger.warning("The campaign was changed after its end was decided: it goes on.")
+            return campaign
         active_set = records.load(ActiveSetDoc, active_set_key)
         closed = campaign.model_copy(
             update={

@@ -34,6 +34,8 @@ def campaign_findings(
         was_submitted = queue.n_completed > 0
         if not queue.is_empty or not was_submitted:
             continue
+        if records.load(CampaignDoc, campaign.key).end_state is not None:  # it has just ended
+            continue
         if waiting_selection(records, campaign.key) is not None:
             continue
         yield Finding(
