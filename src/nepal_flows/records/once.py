@@ -1,5 +1,6 @@
 """Make documents once, also when several workers want the same ones."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +8,8 @@ from contextlib import contextmanager
 
 from nepal_flows.records.records import DocT, Records
 from nepal_flows.schemas.base import Document
+
+logger = logging.getLogger(__name__)
 
 LEASE_S = 120.0
 """How long a claim outlives the last sign of life of a worker on another host, s."""
@@ -76,8 +79,11 @@ def _claimed(records: Records, kind: str, keys: Sequence[str]) -> Iterator[list[
 
     def renew() -> None:
         while not finished.wait(LEASE_S / 4.0):
-            for key in granted:
-                records.claim(kind, key, lease_s=LEASE_S)
+            try:
+                for key in granted:
+                    records.claim(kind, key, lease_s=LEASE_S)
+            except Exception as error:  # a store that is away comes back: the work goes on
+                logger.warning("Claims cannot be renewed at present: %s", error)
 
     heartbeat = threading.Thread(target=renew, name="claims", daemon=True)
     if granted:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def this_process() -> str:
     """Return a name of this process that no other process ever had: host, boot, pid, start."""
-    return f"{socket.gethostname()}/{_boot()}/{os.getpid()}/{_start_time(os.getpid())}"
+    return f"{_machine()}/{_boot()}/{os.getpid()}/{_start_time(os.getpid())}"
 
 
 def is_known_dead(owner: str) -> bool:
@@ -16,7 +16,7 @@ def is_known_dead(owner: str) -> bool:
     Only processes of this host can be judged; of others the answer is no, their lease decides.
     """
     host, boot, pid, started = [*owner.split("/"), "", "", ""][:4]
-    if host != socket.gethostname() or not pid.isdigit():
+    if host != _machine() or not pid.isdigit():
         return False
     return boot != _boot() or _start_time(int(pid)) != started
 
@@ -24,8 +24,18 @@ def is_known_dead(owner: str) -> bool:
 def process_id_here(owner: str) -> int | None:
     """Return the id of the process of that name, None if it is gone or of another host."""
     host, boot, pid, started = [*owner.split("/"), "", "", ""][:4]
-    lives = host == socket.gethostname() and boot == _boot() and pid.isdigit()
+    lives = host == _machine() and boot == _boot() and pid.isdigit()
     return int(pid) if lives and _start_time(int(pid)) == started else None
+
+
+def _machine() -> str:
+    """Return the name of this host, and what tells it from the `node1` of another cluster."""
+    file = Path("/etc/machine-id")
+    try:
+        identity = file.read_text().strip()[:8]
+    except OSError:
+        identity = ""
+    return f"{socket.gethostname()}#{identity}" if identity else socket.gethostname()
 
 
 def _boot() -> str:

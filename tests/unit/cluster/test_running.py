@@ -9,7 +9,7 @@ import pytest
 
 from nepal_flows.cluster.running import RunningJob, end_jobs
 from nepal_flows.records.lock import CampaignLock
-from nepal_flows.records.owner import process_id_here, this_process
+from nepal_flows.records.owner import is_known_dead, process_id_here, this_process
 
 SQUEUE = "#!/bin/sh\necho 41\necho 42\n"
 SCONTROL = "#!/bin/sh\necho 'ClusterName             = ours'\n"
@@ -65,11 +65,19 @@ def test_process_is_known_by_more_than_its_number():
     assert process_id_here("") is None
 
 
+def test_node_of_the_same_name_on_another_cluster_is_not_this_one_rebooted():
+    host, _, pid, started = this_process().split("/")
+    machine, _, identity = host.partition("#")
+    assert is_known_dead(f"{host}/another/{pid}/{started}")
+    assert identity
+    assert not is_known_dead(f"{machine}#another/another/{pid}/{started}")
+
+
 def test_lock_tells_who_holds_it(tmp_path):
     lock = CampaignLock(tmp_path)
     assert lock.holder() is None
     with lock:
         host, pid = CampaignLock(tmp_path).holder()
-        assert f"{host}/" in this_process()
+        assert this_process().startswith(host)
         assert f"/{pid}/" in this_process()
     assert lock.holder() is None

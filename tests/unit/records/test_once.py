@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from nepal_flows.errors import StoreUnavailableError
 from nepal_flows.records import made_once, make_missing, once
 from nepal_flows.schemas import LabelDoc
 
@@ -92,6 +93,27 @@ def test_claims_are_renewed_while_the_work_lasts(records, make_label, monkeypatc
         return make_label(key="k")
 
     made_once(records, LabelDoc, "k", make)
+
+
+def test_claims_are_renewed_once_a_store_that_was_away_is_back(records, make_label, monkeypatch):
+    monkeypatch.setattr(once, "LEASE_S", 0.8)
+    claim, asked = records.claim, []
+
+    def away_at_first(*arguments, **options):
+        asked.append(1)
+        if len(asked) == 2:
+            raise StoreUnavailableError("away")
+        return claim(*arguments, **options)
+
+    monkeypatch.setattr(records, "claim", away_at_first)
+
+    def make():
+        time.sleep(1.6)
+        assert not claim("label", "k", owner=ELSEWHERE)
+        return make_label(key="k")
+
+    made_once(records, LabelDoc, "k", make)
+    assert len(asked) > 3
 
 
 def test_failure_gives_the_claim_back(records):
