@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fireworks import LaunchPad, fw_config
 from pymongo.errors import PyMongoError
+from ruamel.yaml.error import YAMLError
 
 from nepal_flows.cluster.queue_database import require_answer
 from nepal_flows.errors import SettingsError
@@ -37,6 +38,11 @@ def site_launchpad(file: str | Path | None = None) -> LaunchPad:
         )
     try:
         launchpad = LaunchPad.from_file(str(place))
+    except YAMLError as error:
+        raise SettingsError(
+            f"{place} is not YAML{_line_of(error)}. A password with special characters stands "
+            "between quotes."
+        ) from None  # the error shows the line, and a password may be in it
     except (OSError, ValueError, KeyError, TypeError, PyMongoError) as error:
         raise SettingsError(
             f"{place} cannot be used: {type(error).__name__}: {error}. Compare "
@@ -45,6 +51,11 @@ def site_launchpad(file: str | Path | None = None) -> LaunchPad:
     launchpad.m_logger.setLevel("WARNING")
     require_answer(launchpad, place)
     return launchpad
+
+
+def _line_of(error: YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return "" if mark is None else f", see its line {mark.line + 1}"
 
 
 def launchpad_file(file: str | Path | None = None) -> Path | None:

@@ -9,18 +9,29 @@ from typing import Any
 from pymongo.errors import (
     DocumentTooLarge,
     DuplicateKeyError,
+    InvalidName,
+    InvalidURI,
     PyMongoError,
     ServerSelectionTimeoutError,
 )
 
 from nepal_flows.errors import RecordError, StoreUnavailableError
 
-_USER_AND_PASSWORD = re.compile(r"//[^/]*@")
+_USER_AND_PASSWORD = re.compile(r"^(?!sqlite:|blobs:)(\w[\w+.-]*://)[^?]*@")
 
 
 def shown_name(store: Any) -> str:
     """Return what a store is called in messages: where it is, without user name and password."""
-    return _USER_AND_PASSWORD.sub("//", str(store.name))
+    return _USER_AND_PASSWORD.sub(r"\1", str(store.name))
+
+
+def wrong_address(store: Any) -> StoreUnavailableError:
+    """Return what to raise where the address of a store cannot be understood."""
+    return StoreUnavailableError(
+        f"The address of the store {shown_name(store)} is not one of MongoDB. Write user name and "
+        "password percent-encoded in jobflow.yaml (urllib.parse.quote_plus), or give `username` "
+        "and `password` by themselves."
+    )
 
 
 def server_words(error: BaseException) -> str:
@@ -45,6 +56,8 @@ def translated_errors(store: Any) -> Iterator[None]:
         raise RecordError(
             f"A document is too large for {shown_name(store)}: {error}. Arrays belong in a blob."
         ) from error
+    except (InvalidName, InvalidURI) as error:  # what they say may be a part of the password
+        raise wrong_address(store) from error
     except ServerSelectionTimeoutError as error:
         raise StoreUnavailableError(
             f"The server of the store {shown_name(store)} does not answer: {server_words(error)}. "
@@ -60,4 +73,4 @@ def translated_errors(store: Any) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["server_words", "shown_name", "translated_errors"]
+__all__ = ["server_words", "shown_name", "translated_errors", "wrong_address"]

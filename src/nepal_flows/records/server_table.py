@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from nepal_flows.records.connection import wrong_address
+
 _PLAIN = frozenset({"host", "port", "username", "password", "auth_source", "uri"})
 _KNOWN = _PLAIN | {"type", "database", "collection_name", "mongoclient_kwargs"}
 
@@ -27,23 +29,24 @@ class ServerTable:
 
     def __init__(self, place: Mapping[str, Any]) -> None:
         from pymongo import MongoClient  # noqa: PLC0415 - not needed by the embedded store
+        from pymongo.errors import InvalidName, InvalidURI  # noqa: PLC0415
 
         options = {
             "serverSelectionTimeoutMS": SERVER_TIMEOUT_MS,
             **place.get("mongoclient_kwargs", {}),
         }
         database, collection = place["database"], place["collection_name"]
-        if "uri" in place:
-            self._client: Any = MongoClient(place["uri"], **options)
-            where = place["uri"].split("?")[0]
-        else:
-            host, port = place.get("host", "localhost"), place.get("port", 27017)
-            if place.get("username"):
-                options["authSource"] = place.get("auth_source") or database
-                options |= {name: place.get(name, "") for name in ("username", "password")}
-            self._client = MongoClient(host, port, **options)
-            where = f"mongo://{host}"
+        host, port = place.get("host", "localhost"), place.get("port", 27017)
+        where = place["uri"].split("?")[0] if "uri" in place else f"mongo://{host}"
         self.name = f"{where}/{database}/{collection}"
+        if "uri" not in place and place.get("username"):
+            options["authSource"] = place.get("auth_source") or database
+            options |= {name: place.get(name, "") for name in ("username", "password")}
+        address = (place["uri"],) if "uri" in place else (host, port)
+        try:
+            self._client: Any = MongoClient(*address, **options)
+        except (InvalidName, InvalidURI, ValueError) as error:
+            raise wrong_address(self) from error
         self._collection = self._client[database][collection]
 
     def ensure_index(self, key: str) -> None:

@@ -15,6 +15,7 @@ from maggma.stores import GridFSStore, MongoStore, MongoURIStore
 from nepal_flows.errors import SettingsError, StoreUnavailableError
 from nepal_flows.records import SqliteStore, job_store_from_settings
 from nepal_flows.records.connection import shown_name, translated_errors
+from nepal_flows.records.server_table import ServerTable
 from nepal_flows.records.store import SERVER_TIMEOUT_MS, _give_up_soon, has_jobflow_configuration
 
 TEMPLATE = Path(__file__).parents[3] / "fireworker_configs" / "login" / "jobflow.yaml"
@@ -120,6 +121,16 @@ def test_timeout_of_jobflow_yaml_wins(home):
     assert patient.mongoclient_kwargs["serverSelectionTimeoutMS"] == 60000
     quick = store.additional_stores["records"]
     assert quick.mongoclient_kwargs["serverSelectionTimeoutMS"] == SERVER_TIMEOUT_MS
+
+
+def test_password_that_nobody_encoded_is_in_no_message():
+    uri = "mongodb://anna:s3cr/et@db.example.org/campaigns"
+    place = {"uri": uri, "database": "campaigns", "collection_name": "records"}
+    with pytest.raises(StoreUnavailableError, match="percent-encoded") as error:
+        ServerTable(place)
+    assert "mongodb://db.example.org/campaigns" in str(error.value)
+    assert "s3cr" not in str(error.value)
+    assert "et@" not in str(error.value)
 
 
 def test_password_of_a_store_is_in_no_message():

@@ -12,11 +12,13 @@ from pathlib import Path
 from fireworks import LaunchPad
 
 from nepal_flows import __version__
+from nepal_flows.cluster.configuration import KINDS
 from nepal_flows.cluster.doctor.findings import Finding
 from nepal_flows.cluster.launchpad import launchpad_file
 
 _SECRET = re.compile(
-    r"(?mi)^\s*(?!#)[^#\n]*(password\s*:\s*[^\s#]|mongodb(\+srv)?://[^/\s]*:[^/\s]*@)"
+    r"(?mi)^\s*(?!#)[^#\n]*"
+    r"(password[\"']?\s*:\s*([\"'][^\"'\s]|[^\s#\"',}])|mongodb(\+srv)?://[^:\s]*:\S+@)"
 )
 _PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 _LEAST_FREE_GB = 5.0
@@ -49,13 +51,15 @@ def site_findings(launchpad: LaunchPad, *, directories: tuple[Path, ...]) -> Ite
 
 
 def configuration_files() -> list[Path]:
-    """Return the files of this site that may hold a password."""
+    """Return the files of this site that may hold a password, of its workers too."""
     named = [os.environ.get("JOBFLOW_CONFIG_FILE") or "~/.jobflow.yaml"]
     named += [os.environ[name] for name in ("FW_CONFIG_FILE",) if os.environ.get(name)]
     files = [Path(name).expanduser() for name in named]
     launchpad = launchpad_file()
     if launchpad is not None:
         files.append(launchpad)
+    folders = {file.resolve().parents[1] / kind for file in files for kind in ("login", *KINDS)}
+    files += [folder / name for folder in folders for name in ("my_launchpad.yaml", "jobflow.yaml")]
     return sorted({file.resolve() for file in files if file.is_file()})
 
 
