@@ -10,6 +10,7 @@ import numpy as np
 from nepal_flows.core.carving.regions import Region
 from nepal_flows.core.structure import Structure
 from nepal_flows.report.totals import Totals
+from nepal_flows.report.words import GRADE, RATIO, ScoreWords
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
@@ -219,8 +220,14 @@ class ReportData:
         return candidates[-1] if candidates else None
 
     @property
+    def score(self) -> ScoreWords:
+        """What tells known from unknown surroundings in this campaign."""
+        asked = (self.campaign.settings.get("selection") or {}).get("criterion")
+        return RATIO if asked == "bayes" else GRADE
+
+    @property
     def gamma_low(self) -> float | None:
-        """Grade up to which an atom is called safe."""
+        """Score up to which an atom is called safe."""
         if self.certificate is not None:
             return self.certificate.gamma_low
         if self.explorations:

@@ -161,7 +161,7 @@ def _key_numbers(data: ReportData) -> list[KeyNumber]:
             "Largest error called safe",
             figures(largest_safe_error(data)),
             "meV/Å",
-            "among atoms the grade let pass",
+            f"among atoms the {data.score.name} let pass",
         )
     )
     numbers.append(

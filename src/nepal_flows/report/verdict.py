@@ -215,10 +215,10 @@ def _condition_line(data: ReportData, verdicts: list[ConditionVerdict]) -> str:
 
 
 def _bound_line(data: ReportData, worst: ConditionVerdict) -> str:
-    grade = f"grade {data.gamma_low:g}" if data.gamma_low else "the threshold"
+    level = f"{data.score.name} {data.gamma_low:g}" if data.gamma_low else "the threshold"
     return (
         f"In the hardest condition, {worst.condition}, {whole(worst.n_exceeded_windows)} of "
-        f"{count(worst.n_windows, 'window')} passed {grade}: at 95 % confidence, "
+        f"{count(worst.n_windows, 'window')} passed {level}: at 95 % confidence, "
         f"less than {percent(worst.exceedance_upper_95)} of its windows do."
     )
 
@@ -252,7 +252,8 @@ def _not_covered(data: ReportData) -> tuple[str, ...]:
         return tuple(sentence(item) for item in data.certificate.not_covered)
     return (
         "There is no certificate: nothing on this page bounds the error of the model.",
-        "Grades and errors describe the listed conditions only; elsewhere nothing was tried.",
+        f"{data.score.title}s and errors describe the listed conditions only; "
+        "elsewhere nothing was tried.",
     )
 
 
@@ -328,8 +329,8 @@ def _round_cautions(data: ReportData, last: IterationDoc) -> list[str]:
     if largest is not None and training and largest > 3 * training:
         lines.append(
             f"Atoms called safe were off by up to {figures(largest)} meV/Å, "
-            f"{figures(largest / training, 2)} times the largest training error: the grade is "
-            "missing something."
+            f"{figures(largest / training, 2)} times the largest training error: the "
+            f"{data.score.name} is missing something."
         )
     return lines
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nepal_flows.schemas import Errors
 
@@ -45,58 +46,103 @@ OUTCOME_WORDS = {
     "crashed": "crashed",
 }
 
-GLOSSARY = (
-    (
-        "Teacher",
-        "The method that labels: it gives the reference energy, forces and virial of a "
-        "structure. All errors here are differences from it; its own errors are not seen.",
-    ),
-    (
-        "Label",
-        "One structure with the energy, forces and virial of the teacher. Hold-out labels "
-        "are never trained on, only tested against.",
-    ),
-    (
-        "Grade γ",
-        "How far an atom's surroundings lie outside what the model was trained on. At "
-        "most 1 inside the active set; above the threshold the model extrapolates. It detects new "
-        "surroundings; it is not an error in eV/Å.",
-    ),
-    (
-        "Active set",
-        "The training environments that span all others best, picked per element. "
-        "Grades are measured against them. It belongs to exactly one model.",
-    ),
-    (
-        "Condition",
-        "A starting structure with a temperature and pressure protocol: what the "
-        "potential is meant to be used for.",
-    ),
-    ("Round", "One exploration of all conditions with one model; an iteration of the loop."),
-    (
-        "Window",
-        "A stretch of a trajectory long enough to count as one independent look; several "
-        "grade checks fall into it.",
-    ),
-    ("Exceedance", "The share of windows in which the grade passed the threshold at least once."),
-    (
-        "Clean",
-        "A condition is clean in a round when all its steps ran, the physics gate never "
-        "fired, and its exceedance is within its allowance.",
-    ),
-    ("Called safe", "An atom whose grade is at or below the threshold."),
-    (
-        "Rank",
-        "How many independent directions an element's training environments span. While it "
-        "still grows, grades have no scale and nothing counts as clean.",
-    ),
-    (
-        "Certificate",
-        "The record of what was shown about the delivered model: condition by "
-        "condition, with bounds, and with what it does not cover.",
-    ),
+
+@dataclass(frozen=True)
+class ScoreWords:
+    """What the page calls the number that tells known from unknown surroundings.
+
+    Attributes
+    ----------
+    name
+        In a sentence.
+    symbol
+        In tables and on axes.
+    explained
+        For the list of words.
+    """
+
+    name: str
+    symbol: str
+    explained: str
+
+    @property
+    def named(self) -> str:
+        """Name and symbol, as for an axis."""
+        return f"{self.name} {self.symbol}"
+
+    @property
+    def title(self) -> str:
+        """The name, as a sentence begins with it."""
+        return self.name[0].upper() + self.name[1:]
+
+
+GRADE = ScoreWords(
+    "grade",
+    "γ",
+    "How far an atom's surroundings lie outside what the model was trained on. At "
+    "most 1 inside the active set; above the threshold the model extrapolates. It detects new "
+    "surroundings; it is not an error in eV/Å.",
 )
-"""Words of the page, each explained in a sentence or two."""
+
+RATIO = ScoreWords(
+    "relative error bar",
+    "R",
+    "The Bayesian error bar of an atom's force over what it is in training: around 1 for "
+    "surroundings like those of the training set. Above the threshold they count as unknown.",
+)
+
+
+def glossary(score: ScoreWords) -> tuple[tuple[str, str], ...]:
+    """Return the words of the page, each explained in a sentence or two."""
+    return (
+        (
+            "Teacher",
+            "The method that labels: it gives the reference energy, forces and virial of a "
+            "structure. All errors here are differences from it; its own errors are not seen.",
+        ),
+        (
+            "Label",
+            "One structure with the energy, forces and virial of the teacher. Hold-out labels "
+            "are never trained on, only tested against.",
+        ),
+        (f"{score.title} {score.symbol}", score.explained),
+        (
+            "Active set",
+            "The training environments that span all others best, picked per element. "
+            "Grades are measured against them. It belongs to exactly one model.",
+        ),
+        (
+            "Condition",
+            "A starting structure with a temperature and pressure protocol: what the "
+            "potential is meant to be used for.",
+        ),
+        ("Round", "One exploration of all conditions with one model; an iteration of the loop."),
+        (
+            "Window",
+            "A stretch of a trajectory long enough to count as one independent look; several "
+            "checks fall into it.",
+        ),
+        (
+            "Exceedance",
+            f"The share of windows in which the {score.name} passed the threshold at least once.",
+        ),
+        (
+            "Clean",
+            "A condition is clean in a round when all its steps ran, the physics gate never "
+            "fired, and its exceedance is within its allowance.",
+        ),
+        ("Called safe", f"An atom whose {score.name} is at or below the threshold."),
+        (
+            "Rank",
+            "How many independent directions an element's training environments span. While it "
+            "still grows, grades have no scale and nothing counts as clean.",
+        ),
+        (
+            "Certificate",
+            "The record of what was shown about the delivered model: condition by "
+            "condition, with bounds, and with what it does not cover.",
+        ),
+    )
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -191,11 +237,13 @@ def sentence(text: str) -> str:
 
 __all__ = [
     "CRITERIA",
-    "GLOSSARY",
+    "GRADE",
     "NONE",
     "OUTCOME_WORDS",
     "PHASE_WORDS",
+    "RATIO",
     "REFUSALS",
+    "ScoreWords",
     "count",
     "criterion",
     "duration",

@@ -261,3 +261,14 @@ def test_place_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(RecordError, match=r"report\.html.*--out"):
         write_report(ReportData(make_campaign()), tmp_path / "file" / "report.html")
+
+
+def test_page_of_a_bayesian_campaign_speaks_of_its_own_score(converged):
+    settings = {**converged.campaign.settings, "selection": {"criterion": "bayes"}}
+    campaign = converged.campaign.model_copy(update={"settings": settings})
+    page = build_report(replace(converged, campaign=campaign))
+    text = " ".join(Page(page).words)
+    assert "relative error bar" in text
+    assert "largest R" in text
+    assert not re.search(r"\bgrade γ|Grade along|largest γ|the grade let pass", page)
+    assert "largest γ" in " ".join(Page(build_report(converged)).words)

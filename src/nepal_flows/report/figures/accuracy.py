@@ -193,7 +193,10 @@ def calibration(data: ReportData) -> Figure | None:
         )
     log_axis(left, "x")
     log_axis(left, "y")
-    left.set(xlabel="grade γ of the atom", ylabel="true force error (meV/Å)")
+    left.set(
+        xlabel=f"{data.score.named} of the atom",
+        ylabel="true force error (meV/Å)",
+    )
     legend_above(left, 3)
     _safe_history(right, data)
     return figure

@@ -115,7 +115,7 @@ def grade_rounds(data: ReportData) -> Figure | None:
     figure, panels = _panels(len(by_condition), height=1.75)
     for axes, (name, rounds) in zip(panels, by_condition.items(), strict=True):
         _grade_panel(axes, name, rounds, data.gamma_low)
-    _share_axes(panels, "grade γ", "round")
+    _share_axes(panels, data.score.named, "round")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
 
@@ -216,7 +216,7 @@ def grade_traces(data: ReportData) -> Figure | None:
             axes.plot(x, grades, color=tint, linewidth=0.9, alpha=0.85)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.set_title(name)
-    _share_axes(panels, "grade γ", "MD step (thousands)" if is_long else "MD step")
+    _share_axes(panels, data.score.named, "MD step (thousands)" if is_long else "MD step")
     return figure
 
 

@@ -8,7 +8,7 @@ from nepal_flows.report.sections.labels import selection
 from nepal_flows.report.sections.provenance import again, cost, settings_used, training
 from nepal_flows.report.sections.rounds import conditions, coverage, grades, learning
 from nepal_flows.report.sections.sizes import force_bias, sizes
-from nepal_flows.report.words import GLOSSARY
+from nepal_flows.report.words import glossary
 
 _RESULTS = (
     conditions,
@@ -36,7 +36,7 @@ def build_sections(data: ReportData) -> list[Section]:
         *(part for part in results if not part.pending),
         *([Section("pending", "Still to come", [Terms(pending)])] if pending else []),
         *(part(data) for part in _ALWAYS),
-        Section("glossary", "Words", [Terms(GLOSSARY)]),
+        Section("glossary", "Words", [Terms(glossary(data.score))]),
     ]
 
 

@@ -22,7 +22,8 @@ from nepal_flows.schemas import CalibrationBin, Errors
 
 def calibration(data: ReportData) -> Section:
     """Return grade against true error."""
-    title = "Is the grade a good alarm?"
+    name = data.score.name
+    title = f"Is the {name} a good alarm?"
     figure, newest = draw.calibration(data), newest_calibration(data)
     if figure is None or newest is None:
         return Section("calibration", title, pending="labels the model has not seen")
@@ -31,23 +32,23 @@ def calibration(data: ReportData) -> Section:
         Drawing(
             "calibration",
             figure,
-            f"Grade against true force error of {count(newest.n_atoms, 'atom')} in "
+            f"{data.score.title} against true force error of {count(newest.n_atoms, 'atom')} in "
             f"{count(len(newest.bins), 'bin')}; the largest error called safe is {largest} "
             f"{FORCE_UNIT}.",
-            "True force errors of atoms the model had not seen, gathered by their grade. Left of "
-            "the dotted line an atom is called safe. Right: the largest error called safe over "
+            f"True force errors of atoms the model had not seen, gathered by their {name}. Left "
+            "of the dotted line an atom is called safe. Right: the largest error called safe over "
             "the largest training error; near 1 or below, the alarm missed nothing that "
             "training had not already accepted.",
         ),
         table(
             "The same as numbers; errors in meV/Å."
             + (
-                f" Rank correlation of grade and error: {figures(newest.spearman, 2)} (high while "
+                f" Rank correlation of {name} and error: {figures(newest.spearman, 2)} (high while "
                 "something new is found, near 0 when nothing is left to find)."
                 if newest.spearman is not None
                 else ""
             ),
-            ("grade", "atoms", "RMS error", "99 % are below", "largest error"),
+            (name, "atoms", "RMS error", "99 % are below", "largest error"),
             [
                 [
                     _bin_name(part),
@@ -59,7 +60,7 @@ def calibration(data: ReportData) -> Section:
                 for part in newest.bins
                 if part.n_atoms
             ],
-            text_columns=("grade",),
+            text_columns=(name,),
             is_folded=True,
         ),
     ]

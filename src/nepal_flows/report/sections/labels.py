@@ -29,9 +29,9 @@ def selection(data: ReportData) -> Section:
                 "selection",
                 figure,
                 f"{chosen} of {count(candidates, 'candidate frame')} chosen; the rest refused.",
-                "Candidate frames of each round. The frame with the largest grade is chosen, its "
-                "environments are added, the rest are graded again, and so on: frames refused "
-                "for a low grade were made needless by an earlier choice.",
+                f"Candidate frames of each round. The frame with the largest {data.score.name} is "
+                "chosen, its environments are added, the rest are scored again, and so on: frames "
+                f"refused for a low {data.score.name} were made needless by an earlier choice.",
             )
         )
         blocks.append(_selection_table(data))
@@ -39,12 +39,21 @@ def selection(data: ReportData) -> Section:
     if data.labels:
         blocks.append(_label_table(data))
         blocks.append(_failed_labels(data))
+    largest = f"largest {data.score.symbol}"
     early = [run for run in data.explorations if run.outcome != "finished"]
     if early:
         blocks.append(
             table(
                 f"Runs that ended early: {len(early)} of {len(data.explorations)}.",
-                ("round", "condition", "replica", "outcome", "steps run", "largest γ", "why"),
+                (
+                    "round",
+                    "condition",
+                    "replica",
+                    "outcome",
+                    "steps run",
+                    largest,
+                    "why",
+                ),
                 [
                     [
                         round_name(run.iteration),
@@ -67,6 +76,7 @@ def selection(data: ReportData) -> Section:
 
 def _selection_table(data: ReportData) -> Table:
     rows: list[list[Cell | str]] = []
+    left = f"largest {data.score.symbol} left"
     for doc in data.selections:
         by_condition = Counter(frame.condition for frame in doc.selected)
         rows.append(
@@ -83,7 +93,7 @@ def _selection_table(data: ReportData) -> Table:
         )
     return table(
         "What was chosen and refused in each round, with reasons.",
-        ("round", "candidates", "training", "hold-out", "chosen from", "refused", "largest γ left"),
+        ("round", "candidates", "training", "hold-out", "chosen from", "refused", left),
         rows,
         text_columns=("chosen from", "refused"),
         is_folded=True,
@@ -92,11 +102,12 @@ def _selection_table(data: ReportData) -> Table:
 
 def _newest_frames(data: ReportData) -> Table:
     doc = [doc for doc in data.selections if doc.selected or doc.n_candidates][-1]
+    symbol = data.score.symbol
     where = "the start" if doc.iteration is None else f"round {doc.iteration}"
     waits = ": they wait for approval" if data.is_waiting else ""
     return table(
         f"The frames chosen last, in {where}{waits}.",
-        ("condition", "step", "γ when found", "γ when chosen", "for", "structure"),
+        ("condition", "step", f"{symbol} when found", f"{symbol} when chosen", "for", "structure"),
         [
             [
                 frame.condition,
@@ -137,7 +148,7 @@ def _failed_labels(data: ReportData) -> Block:
     return table(
         f"Labels that failed and were set aside: {len(failed)} of {len(data.labels)}. They are "
         "in no training set.",
-        ("structure", "round", "formula", "condition", "γ", "attempts", "why"),
+        ("structure", "round", "formula", "condition", data.score.symbol, "attempts", "why"),
         [
             [
                 Cell(short_hash(doc.structure_key), hint=doc.structure_key, is_code=True),

@@ -27,7 +27,7 @@ def conditions(data: ReportData) -> Section:
         return Section("conditions", "Conditions", pending="a round of exploration to be judged")
     which = "the certified round" if data.certificate else "the newest round"
     verdict_table = table(
-        f"Every condition in {which}. A window is exceeded when the grade passed "
+        f"Every condition in {which}. A window is exceeded when the {data.score.name} passed "
         f"{threshold(data)} in it; the bound holds with 95 % confidence. Few windows cannot "
         "show a small bound, so it may lie above what is allowed: longer runs would lower it.",
         (
@@ -38,7 +38,7 @@ def conditions(data: ReportData) -> Section:
             "exceeded",
             "bound",
             "allowed",
-            "largest γ",
+            f"largest {data.score.symbol}",
             "new labels",
             "training",
         ),
@@ -160,13 +160,13 @@ def grades(data: ReportData) -> Section:
                 "grades",
                 figure,
                 _grades_alt(data),
-                "Largest and median grade of each condition, round by round; the dotted line is "
-                f"the threshold {threshold(data)}. A filled mark is a clean round, a shaded one "
-                "the confirmation in a larger cell. A falling line means that exploration meets "
-                "fewer surroundings the model has not seen.",
+                f"Largest and median {data.score.name} of each condition, round by round; the "
+                f"dotted line is the threshold {threshold(data)}. A filled mark is a clean round, "
+                "a shaded one the confirmation in a larger cell. A falling line means that "
+                "exploration meets fewer surroundings the model has not seen.",
             )
         )
-        blocks.append(_exceedance_table(data.iterations))
+        blocks.append(_exceedance_table(data.iterations, data.score.name))
     traces = draw.grade_traces(data)
     if traces is not None:
         newest = max(trace.iteration for trace in data.traces)
@@ -174,14 +174,14 @@ def grades(data: ReportData) -> Section:
             Drawing(
                 "traces",
                 traces,
-                f"Grade along every run of round {newest}, one panel for each of "
+                f"{data.score.title} along every run of round {newest}, one panel for each of "
                 f"{listed(list(dict.fromkeys(t.condition for t in data.traces)))}.",
-                f"The grade along every run of round {newest}, one colour a replica. Peaks above "
-                "the dotted line are the frames worth labelling.",
+                f"The {data.score.name} along every run of round {newest}, one colour a replica. "
+                "Peaks above the dotted line are the frames worth labelling.",
             )
         )
-    title = "Grades by condition and round"
-    return Section("grades", title, blocks, pending="" if blocks else "a graded exploration")
+    title = f"{data.score.title}s by condition and round"
+    return Section("grades", title, blocks, pending="" if blocks else "a scored exploration")
 
 
 def _grades_alt(data: ReportData) -> str:
@@ -190,10 +190,13 @@ def _grades_alt(data: ReportData) -> str:
         f"{v.condition}: largest {figures(v.gamma_max)}, median {figures(v.gamma_median)}"
         for v in verdicts
     ]
-    return f"Largest and median grade by round. In the newest judged round {'; '.join(parts)}."
+    return (
+        f"Largest and median {data.score.name} by round. In the newest judged round "
+        f"{'; '.join(parts)}."
+    )
 
 
-def _exceedance_table(iterations: Sequence[IterationDoc]) -> Table:
+def _exceedance_table(iterations: Sequence[IterationDoc], score: str) -> Table:
     rounds = [doc for doc in iterations if doc.conditions][-14:]
     names = list(dict.fromkeys(v.condition for doc in rounds for v in doc.conditions))
     rows: list[list[Cell | str]] = []
@@ -204,8 +207,8 @@ def _exceedance_table(iterations: Sequence[IterationDoc]) -> Table:
             row.append(_exceedance_cell(found[0]) if found else NONE)
         rows.append(row)
     return table(
-        "Exceedance: the share of windows in which the grade passed the threshold. A tick marks "
-        "a clean round.",
+        f"Exceedance: the share of windows in which the {score} passed the threshold. A tick "
+        "marks a clean round.",
         ("condition", *(f"{doc.iteration}" for doc in rounds)),
         rows,
         text_columns=("condition",),
