@@ -116,6 +116,12 @@ class Settings(BaseSettings):
         "`package.module:Class`, or a module or package for all that is in it; in the environment "
         "with commas between. Those that ASE knows by name need none.",
     )
+    commands: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Commands that campaign files may give as `labels.command` or "
+        "`labels.gamma_command`, word for word; in the environment with commas between. All others "
+        "are refused: campaign files run what this site says.",
+    )
     vasp_command: str | None = Field(
         None,
         description="How VASP is called; where not given, VASP_CMD of atomate2 "
@@ -160,7 +166,7 @@ class Settings(BaseSettings):
         "slows down with workflows of many hundred jobs.",
     )
 
-    @field_validator("calculators", mode="before")
+    @field_validator("calculators", "commands", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return tuple(filter(None, value.split(","))) if isinstance(value, str) else value

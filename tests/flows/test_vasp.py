@@ -18,9 +18,9 @@ def test_campaign_with_vasp_ends_with_a_model_and_its_corrections_on_record(
 ):
     monkeypatch.setenv("NEPAL_VASP_POTCAR_SPEC", "true")
     command = [sys.executable, str(STANDIN), "--fail", "bands", "--times", "1"]
+    monkeypatch.setenv("NEPAL_VASP_COMMAND", shlex.join(command))
     labels = {
         "code": "vasp",
-        "command": shlex.join(command),
         "kpoints": {"mode": "spacing", "spacing_per_A": 1.0},
         "smearing_temperature_K": 2000,
     }

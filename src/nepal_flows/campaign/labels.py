@@ -133,7 +133,9 @@ class EspressoLabels(DftLabels):
     """Labels by Quantum ESPRESSO's pw.x."""
 
     code: Literal["espresso"] = Field(description="Which code labels.")
-    command: str = Field("pw.x", description="The program.")
+    command: str = Field(
+        "pw.x", description="The program; another than the site's only if the site allows it."
+    )
     pseudo_dir: str | None = Field(
         None, description="Folder of the pseudopotentials; null asks ESPRESSO_PSEUDO or the site."
     )
@@ -160,7 +162,9 @@ class Cp2kLabels(DftLabels):
     """Labels by CP2K (Quickstep, PBE)."""
 
     code: Literal["cp2k"] = Field(description="Which code labels.")
-    command: str = Field("cp2k.psmp", description="The program.")
+    command: str = Field(
+        "cp2k.psmp", description="The program; another than the site's only if the site allows it."
+    )
     basis: dict[Symbol, str] = Field(
         default_factory=dict,
         description="Basis set of every element; by default DZVP-MOLOPT-SR-GTH.",

@@ -1,7 +1,7 @@
 """The labeler that a campaign file asks for, on this site."""
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from nepal_flows.campaign.labels import (
     AseLabels,
@@ -27,6 +27,14 @@ from nepal_flows.settings import Settings, settings_file
 DEFAULT_NET_FORCE = {"ase": 0.01, "espresso": 0.01, "cp2k": 0.005, "vasp": 0.01}
 """Largest net force of each code where the campaign file gives none, eV/Å."""
 
+_DEFAULTS = (None, "pw.x", "cp2k.psmp")
+"""Commands that leave it to the site."""
+
+_WITH_SHELL = frozenset({"lammpslib", "lammpsrun"})
+"""Calculators of ASE whose arguments are a language with a command that starts programs."""
+
+CommandT = TypeVar("CommandT", str, str | None)
+
 
 def build_labeler(
     labels: Labels,
@@ -46,12 +54,12 @@ def build_labeler(
     elements
         Chemical symbols of the campaign.
     settings
-        Where programs and their data are on this site; what the campaign file names itself wins.
+        Where programs and their data are on this site, and which a campaign file may name.
 
     Raises
     ------
     CampaignError
-        If the calculator does not exist, or is not one that this site allows.
+        If the calculator does not exist, or it or a command is not one that this site allows.
     """
     net_force = labels.max_net_force_eV_per_A or DEFAULT_NET_FORCE[labels.code]
     if isinstance(labels, AseLabels):
@@ -69,7 +77,7 @@ def build_labeler(
             mixing_beta=labels.mixing_beta,
             electrons=_electrons(labels),
             input_data={name: dict(entries) for name, entries in labels.input_data.items()},
-            command=_command(labels, settings.pw_command),
+            command=_command(labels.command, settings.pw_command, settings),
             max_net_force=net_force,
         )
     if isinstance(labels, Cp2kLabels):
@@ -86,7 +94,7 @@ def build_labeler(
             max_scf=labels.max_scf,
             electrons=_electrons(labels),
             elements=tuple(sorted(elements)),
-            command=_command(labels, settings.cp2k_command),
+            command=_command(labels.command, settings.cp2k_command, settings),
             data_directory=_text(settings.cp2k_data_directory),
             max_net_force=net_force,
         )
@@ -103,8 +111,8 @@ def build_labeler(
             user_incar_settings=dict(labels.user_incar_settings),
             user_potcar_settings=dict(labels.user_potcar_settings),
             user_potcar_functional=labels.user_potcar_functional,
-            command=labels.command or settings.vasp_command,
-            gamma_command=labels.gamma_command or settings.vasp_gamma_command,
+            command=_command(labels.command, settings.vasp_command, settings),
+            gamma_command=_command(labels.gamma_command, settings.vasp_gamma_command, settings),
             potcar_spec=settings.vasp_potcar_spec,
             max_net_force=net_force,
         )
@@ -127,13 +135,15 @@ def _require_allowed(labels: AseLabels, settings: Settings) -> None:
     name = labels.calculator
     module, colon, _ = name.partition(":")
     if not colon:
-        if "command" in labels.arguments:
+        command = next((key for key in labels.arguments if "command" in key.lower()), None)
+        if command is not None:
             raise CampaignError(
-                "`labels.arguments` gives a `command`, which a campaign file must not. Say it "
+                f"`labels.arguments` gives a `{command}`, which a campaign file must not. Say it "
                 "where ASE looks for it on this machine: its configuration file, or the "
                 "environment."
             )
-        return
+        if name.lower() not in _WITH_SHELL:
+            return
     packages = [module.rsplit(".", n)[0] for n in range(module.count(".") + 1)]
     if not {name, *packages} & set(settings.calculators):
         raise CampaignError(
@@ -159,9 +169,21 @@ def _rule(kpoints: KPoints, primitive: Structure) -> KPointRule:
     return KPointRule("spacing", offset=kpoints.offset, spacing=kpoints.spacing_per_A)
 
 
-def _command(labels: EspressoLabels | Cp2kLabels, site: str) -> str:
-    default = type(labels).model_fields["command"].default
-    return site if labels.command == default else labels.command
+def _command(given: str | None, site: CommandT, settings: Settings) -> str | CommandT:
+    """Return the command of a code: what the site says, or the campaign file if the site allows it.
+
+    A campaign file may come from somebody else: what it names would be run.
+    """
+    if given in _DEFAULTS or given == site:
+        return site
+    if given not in settings.commands:
+        raise CampaignError(
+            f"`labels` gives the command `{given}`: a campaign file may not run a program that "
+            "this site has not allowed. Leave it out and say it for the site (`pw_command`, "
+            f"`cp2k_command`, `vasp_command`), or write `commands: ['{given}']`, both in "
+            f"{settings_file()} of every machine that labels."
+        )
+    return given
 
 
 def _text(path: object) -> str | None:

@@ -24,8 +24,7 @@ def check_command(command: str, *, setting: str) -> None:
     program = next(iter(shlex.split(command)), "")
     if shutil.which(program) is None:
         raise LabelError(
-            f"The program `{program}` cannot be found. Install it, or give the command as "
-            f"`labels.command` or in {setting}."
+            f"The program `{program}` cannot be found. Install it, or say its command in {setting}."
         )
 
 

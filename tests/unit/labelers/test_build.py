@@ -2,7 +2,7 @@
 
 import pytest
 
-from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels
+from nepal_flows.campaign.labels import AseLabels, Cp2kLabels, EspressoLabels, VaspLabels
 from nepal_flows.errors import CampaignError
 from nepal_flows.labelers import build_gate, build_labeler
 from nepal_flows.settings import Settings
@@ -33,9 +33,9 @@ def test_ase_takes_calculator_and_arguments(build):
         build(AseLabels(calculator="etm"))
 
 
-def test_site_gives_programs_unless_the_campaign_does(build, tmp_path):
+def test_site_gives_programs_and_their_data(build, tmp_path):
     assert build(EspressoLabels(code="espresso")).command == "site-pw.x"
-    assert build(EspressoLabels(code="espresso", command="my-pw.x")).command == "my-pw.x"
+    assert build(EspressoLabels(code="espresso", command="site-pw.x")).command == "site-pw.x"
     assert build(EspressoLabels(code="espresso")).pseudo_directory == str(tmp_path)
     assert build(EspressoLabels(code="espresso", pseudo_dir="/p")).pseudo_directory == "/p"
     cp2k = build(Cp2kLabels(code="cp2k"))
@@ -101,6 +101,29 @@ def test_refused_import_path_is_never_imported(build, tmp_path, monkeypatch):
         build(AseLabels(calculator="evil:Calculator"))
 
 
-def test_command_of_a_calculator_is_the_sites(build):
-    with pytest.raises(CampaignError, match="gives a `command`"):
-        build(AseLabels(calculator="abinit", arguments={"command": "rm -r /"}))
+@pytest.mark.parametrize("name", ["command", "castep_command"])
+def test_command_of_a_calculator_is_the_sites(build, name):
+    with pytest.raises(CampaignError, match=f"gives a `{name}`"):
+        build(AseLabels(calculator="abinit", arguments={name: "rm -r /"}))
+
+
+def test_calculator_that_runs_commands_of_its_own_language_must_be_allowed(build):
+    with pytest.raises(CampaignError, match="has not allowed"):
+        build(AseLabels(calculator="LAMMPSlib", arguments={"lmpcmds": ["shell rm -r /"]}))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        EspressoLabels(code="espresso", command="sh -c 'rm -r /'"),
+        Cp2kLabels(code="cp2k", command="sh -c 'rm -r /'"),
+        VaspLabels(code="vasp", command="sh -c 'rm -r /'"),
+        VaspLabels(code="vasp", gamma_command="sh -c 'rm -r /'"),
+    ],
+    ids=["pw.x", "CP2K", "VASP", "VASP at the zone centre"],
+)
+def test_campaign_file_runs_no_program_that_the_site_has_not_allowed(build, silicon, labels):
+    with pytest.raises(CampaignError, match=r"may not run a program.*`commands: \["):
+        build(labels)
+    site = Settings(commands=("sh -c 'rm -r /'",))
+    assert build_labeler(labels, primitive=silicon, elements=["Si"], settings=site)
