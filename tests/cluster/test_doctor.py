@@ -6,8 +6,10 @@ import stat
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from nepal_flows.cluster.doctor import (
     campaign_findings,
@@ -18,6 +20,8 @@ from nepal_flows.cluster.doctor import (
 )
 from nepal_flows.cluster.doctor.site import open_secrets
 from nepal_flows.cluster.slurm import SlurmQueue
+from nepal_flows.errors import StoreUnavailableError
+from nepal_flows.records.connection import translated_errors
 from nepal_flows.schemas import CampaignDoc
 from nepal_flows.settings import Settings
 
@@ -202,7 +206,17 @@ def test_job_of_a_newer_package_is_refused_with_the_remedy(submitted):
     assert "Install one version everywhere" in failed.reason
 
 
-@pytest.mark.parametrize("why", ["SystemExit: 1", "pymongo.errors.AutoReconnect: db: refused"])
+def what_a_store_says_that_went_away():
+    store = SimpleNamespace(name="mongo://db/x/records")
+    with pytest.raises(StoreUnavailableError) as told, translated_errors(store):
+        raise AutoReconnect("db:27017: connection closed")
+    return f"nepal_flows.errors.StoreUnavailableError: {told.value}"
+
+
+AWAY = "pymongo.errors.AutoReconnect: db: refused"
+
+
+@pytest.mark.parametrize("why", ["SystemExit: 1", AWAY, what_a_store_says_that_went_away()])
 def test_job_that_was_interrupted_is_given_to_another(submitted, why):
     from fireworks import FWAction
 

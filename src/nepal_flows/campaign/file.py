@@ -1,6 +1,7 @@
 """A campaign file as YAML: its keys with their lines, and the folder that belongs to it."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from nepal_flows.campaign.section import Name
 from nepal_flows.errors import CampaignError
+
+_MOST_KEYS = 200_000
 
 Location = tuple[str | int, ...]
 """Place of a key: names of sections, numbers of items."""
@@ -64,9 +67,14 @@ def parsed_file(path: Path) -> tuple[Any, dict[Location, int]]:
         )
     lines: dict[Location, int] = {}
     try:
-        located = list(_lines(node, ()))
+        located = list(islice(_lines(node, ()), _MOST_KEYS + 1))
     except RecursionError as error:
         raise CampaignError(f"`{path}` holds an anchor that contains itself.") from error
+    if len(located) > _MOST_KEYS:  # a few lines of anchors can stand for more than fits anywhere
+        raise CampaignError(
+            f"`{path}` comes to more than {_MOST_KEYS} keys and items. Remove the anchors (`&`, "
+            "`*`) that repeat one another."
+        )
     for location, line in located:
         if location in lines:
             raise CampaignError(

@@ -7,17 +7,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from pymongo.errors import (
+    AutoReconnect,
     DocumentTooLarge,
     DuplicateKeyError,
     InvalidName,
     InvalidURI,
     PyMongoError,
-    ServerSelectionTimeoutError,
 )
 
 from nepal_flows.errors import RecordError, StoreUnavailableError
 
 _USER_AND_PASSWORD = re.compile(r"^(?!sqlite:|blobs:)(\w[\w+.-]*://)[^?]*@")
+
+SERVER_IS_AWAY = "The server of the store"
+"""How the message begins where a server does not answer: what was interrupted can be repeated."""
 
 
 def shown_name(store: Any) -> str:
@@ -58,9 +61,9 @@ def translated_errors(store: Any) -> Iterator[None]:
         ) from error
     except (InvalidName, InvalidURI) as error:  # what they say may be a part of the password
         raise wrong_address(store) from error
-    except ServerSelectionTimeoutError as error:
+    except AutoReconnect as error:  # it cannot be reached, or went away in between
         raise StoreUnavailableError(
-            f"The server of the store {shown_name(store)} does not answer: {server_words(error)}. "
+            f"{SERVER_IS_AWAY} {shown_name(store)} does not answer: {server_words(error)}. "
             "Check host "
             "and port in jobflow.yaml and that the server runs, then run the same command again: "
             "it continues. "

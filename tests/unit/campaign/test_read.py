@@ -3,7 +3,7 @@
 import pytest
 
 from nepal_flows.campaign import Campaign, load_campaign, read_campaign
-from nepal_flows.campaign.file import campaign_directory
+from nepal_flows.campaign.file import campaign_directory, parsed_file
 from nepal_flows.errors import CampaignError
 
 
@@ -183,3 +183,12 @@ def test_folded_labels_accept_diagonal_multiples_of_one_cell(edited):
         ("name: quick", "name: quick\nseeds: {n_atoms: [2, 8], mode: folded}"),
     )
     assert read_campaign(path).labels.kpoints.grid == (6, 6, 6)
+
+
+def test_anchors_that_repeat_one_another_are_refused_and_not_followed(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    path = tmp_path / "campaign.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(CampaignError, match="more than 200000 keys"):
+        parsed_file(path)

@@ -14,12 +14,14 @@ from nepal_flows.cluster.doctor.findings import Finding
 from nepal_flows.cluster.queue import LOST, OVER, UNREADABLE, failure_reasons
 from nepal_flows.cluster.running import reservation
 from nepal_flows.cluster.slurm import SlurmQueue
+from nepal_flows.records.connection import SERVER_IS_AWAY
 from nepal_flows.records.owner import is_known_dead
 
-_AWAY = tuple(
+_AWAY: tuple[str, ...] = tuple(
     f"pymongo.errors.{name}"
     for name in ("AutoReconnect", "NetworkTimeout", "ServerSelectionTimeoutError")
 )
+_AWAY += (f"nepal_flows.errors.StoreUnavailableError: {SERVER_IS_AWAY}",)
 _INTERRUPTED = ("SystemExit", "KeyboardInterrupt", LOST, *_AWAY)
 _TASK = "{{nepal_flows.cluster.firetask.CampaignFiretask}}"
 _MOST_NAMED = 10
