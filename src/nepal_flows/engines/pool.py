@@ -19,6 +19,7 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Literal
 
+from nepal_flows.engines.aftermath import wait_if_killed
 from nepal_flows.engines.allocation import billed_seconds
 from nepal_flows.engines.worker import run_task
 from nepal_flows.engines.worker_process import WorkerProcess, death, started_worker
@@ -268,6 +269,7 @@ class WorkerPool:
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(timeout=5.0)
         code = worker.process.returncode
+        wait_if_killed(code)
         output = self._retire(worker)
         if not was_ready:
             raise EngineError(

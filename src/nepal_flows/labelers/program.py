@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nepal_flows.engines.aftermath import wait_if_killed
 from nepal_flows.engines.worker import ONE_THREAD
 from nepal_flows.errors import LabelError
 from nepal_flows.labelers.protocol import CrashedLabelError, UnconvergedLabelError
@@ -78,6 +79,7 @@ def run_program(
     except OSError as error:
         raise LabelError(f"`{shlex.join(words)}` cannot be started: {error}.") from error
     if done.returncode != 0:
+        wait_if_killed(done.returncode)
         said = diagnosis(directory, [*outputs, log])
         kind = UnconvergedLabelError if _UNCONVERGED.search(said) else CrashedLabelError
         raise kind(

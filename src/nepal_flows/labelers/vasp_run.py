@@ -15,6 +15,7 @@ from custodian.vasp.handlers import StdErrHandler, UnconvergedErrorHandler, Vasp
 from custodian.vasp.jobs import VaspJob
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 
+from nepal_flows.engines.aftermath import wait_if_killed
 from nepal_flows.engines.worker import ONE_THREAD
 from nepal_flows.errors import LabelError
 from nepal_flows.labelers.program import diagnosis
@@ -131,6 +132,7 @@ def run_vasp(command: Sequence[str], directory: Path, *, max_errors: int) -> Non
     except OSError as error:
         raise LabelError(f"`{' '.join(command)}` cannot be started: {error}.") from error
     except CustodianError as error:
+        wait_if_killed(job.exit_code)
         raise _failure(error, custodian.run_log[-1], job.exit_code, directory) from error
 
 

@@ -315,3 +315,27 @@ def test_processes_and_their_programs_die_with_the_parent(module, tmp_path, numb
     parent.send_signal(number)
     parent.wait()
     assert wait_until_dead(*pids)
+
+
+TELLING_PARENT = """
+import os, signal, sys
+sys.path.insert(0, {directory!r})
+import pool_tasks
+from nepal_flows.engines.pool import WorkerPool
+signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+for result in WorkerPool(1).run(pool_tasks.hang_with_child, [({path!r},)]):
+    print(result.outcome, flush=True)
+"""
+
+
+def test_task_whose_process_a_queue_ends_before_ours_has_not_crashed(module, tmp_path):
+    path = str(tmp_path / "pids")
+    code = TELLING_PARENT.format(directory=str(Path(module.__file__).parent), path=path)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        worker, _ = written_pids(tmp_path / "pids")
+        os.kill(worker, signal.SIGTERM)
+        time.sleep(0.5)
+        parent.send_signal(signal.SIGTERM)
+        told, _ = parent.communicate(timeout=30)
+        assert parent.returncode == 143
+    assert told == b""

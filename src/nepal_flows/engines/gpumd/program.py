@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from nepal_flows.engines.aftermath import KILLING, signal_in, wait_if_killed
 from nepal_flows.errors import EngineError
 
 OUTPUT_FILE, ERROR_FILE = "program.out", "program.err"
@@ -24,12 +25,8 @@ _PR_SET_PDEATHSIG = 1
 
 _POLL_S = 0.05
 _GRACE_S = 10.0
-_AFTERMATH_S = 2.0
-"""After a kill from outside: what ends this job, too, may be a moment behind."""
-
 _TAIL_BYTES = 20_000
 _N_LINES = 4
-_KILLING = frozenset({1, 2, 9, 10, 12, 15, 24})  # HUP INT KILL USR1 USR2 TERM XCPU
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|bad_alloc|cudaErrorMemoryAllocation", re.IGNORECASE)
 _NO_GPU = re.compile(
@@ -133,7 +130,7 @@ def run_program(
         has_timed_out = _wait(process, start, time_limit_s, watch)
     end = _end(process.returncode, has_timed_out, directory, time.perf_counter() - start)
     if end.ending == "killed":
-        time.sleep(_AFTERMATH_S)
+        wait_if_killed(end.exit_code)
     return end
 
 
@@ -188,12 +185,12 @@ def _end(code: int, has_timed_out: bool, directory: Path, wall_s: float) -> Prog
     if has_timed_out:
         reason = f"it passed its time limit ({wall_s:.0f} s) and was stopped"
         return ProgramEnd("timed_out", code, reason, output, wall_s)
-    number = -code if code < 0 else code - 128 if 128 < code < 192 else 0
+    number = signal_in(code)
     name = _signal_name(number)
     text = _words(error or output)
     if _OUT_OF_MEMORY.search(said):
         return ProgramEnd("out_of_memory", code, f"out of memory: {text}", output, wall_s)
-    if number in _KILLING:
+    if number in KILLING:
         return ProgramEnd("killed", code, f"killed from outside by {name}", output, wall_s)
     if number:
         return ProgramEnd("crashed", code, f"died of {name}: {text}", output, wall_s)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nepal_flows.engines import aftermath
 from nepal_flows.engines.gpumd import program
 from nepal_flows.engines.gpumd.program import RefusedInputError, run_program
 from nepal_flows.errors import EngineError
@@ -17,7 +18,7 @@ from nepal_flows.errors import EngineError
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(program, "_AFTERMATH_S", 0.0)
+    monkeypatch.setattr(aftermath, "AFTERMATH_S", 0.0)
 
 
 def run(directory, code, **options):
