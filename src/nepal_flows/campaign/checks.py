@@ -250,12 +250,7 @@ def _number_problems(campaign: Campaign) -> Iterator[Problem]:
             f"{campaign.budget.labels} are fewer than the {campaign.seeds.n} seeds",
         )
     exploration = campaign.exploration
-    if campaign.selection.criterion == "bayes" and exploration.engine == "gpumd":
-        yield (
-            ("selection", "criterion"),
-            "is `bayes`, which GPUMD cannot evaluate: it knows the grade alone. Choose `grade`, or "
-            "`exploration.engine: native`",
-        )
+    yield from _criterion_problems(campaign)
     if exploration.dynamic is not None:
         if campaign.selection.criterion != "bayes":
             yield (
@@ -277,6 +272,41 @@ def _number_problems(campaign: Campaign) -> Iterator[Problem]:
                 f"have {condition.n_steps} steps: no frame would be graded with `burn_in_steps` "
                 f"{exploration.burn_in_steps} and `check_interval` {exploration.check_interval}",
             )
+
+
+def _criterion_problems(campaign: Campaign) -> Iterator[Problem]:
+    """Yield what a criterion asks of engine and trainer, and several criteria of each other."""
+    exploration, selection = campaign.exploration, campaign.selection
+    place = ("selection", "criterion")
+    if exploration.engine == "gpumd" and selection.criterion != "grade":
+        named = " and ".join(f"`{name}`" for name in selection.criteria)
+        yield (
+            place,
+            f"is {named}, which GPUMD cannot evaluate: it knows the grade alone. Choose "
+            "`grade`, or `exploration.engine: native`",
+        )
+    if "committee" in selection.criteria and campaign.training.trainer != "native":
+        yield (
+            place,
+            f"names `committee`, whose members are trained by the native trainer, as the model "
+            f"itself must be then; the trainer is `{campaign.training.trainer}`. Choose "
+            "`training.trainer: native`, or another criterion",
+        )
+    if len(selection.criteria) < 2 or "grade" not in selection.criteria:
+        return
+    if exploration.gamma_stop is not None:
+        yield (
+            ("exploration", "gamma_stop"),
+            "stops runs by the grade alone, and there are several criteria. Leave it null: the "
+            "physics gate stops what is broken",
+        )
+    if selection.threshold != exploration.gamma_low:
+        yield (
+            ("selection", "threshold"),
+            f"is {selection.threshold:g}; with several criteria candidates are labelled while one "
+            f"is unknown by any of them, by the grade from `exploration.gamma_low` = "
+            f"{exploration.gamma_low:g} on. Give both the same value",
+        )
 
 
 __all__ = ["Problem", "campaign_problems"]

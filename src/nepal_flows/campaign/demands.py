@@ -27,16 +27,23 @@ def demanded_sections(campaign: Campaign, sections: Collection[str]) -> dict[str
             for name in ("time_limit_s", "checkpoint_interval_s"):
                 del training["nep"][name]
     selection = dumped.get("selection")
-    if selection is not None and campaign.selection.criterion == "grade":
-        selection.pop("bayes", None)
+    for name in ("bayes", "committee"):
+        if selection is not None and name not in campaign.selection.criteria:
+            selection.pop(name, None)
     return dumped
 
 
 def demanded_criterion(campaign: Campaign) -> dict[str, Any]:
-    """Return the criterion with its limits as plain JSON values; nothing for the grade."""
-    if campaign.selection.criterion == "grade":
+    """Return the criteria with their limits as plain JSON values; nothing for the grade alone."""
+    selection = campaign.selection
+    if selection.criterion == "grade":
         return {}
-    return {"criterion": {"bayes": campaign.selection.bayes.model_dump(mode="json")}}
+    limits = {
+        "grade": {},  # its limits are in the section `exploration`
+        "bayes": selection.bayes.model_dump(mode="json"),
+        "committee": selection.committee.model_dump(mode="json"),
+    }
+    return {"criterion": {name: limits[name] for name in selection.criteria}}
 
 
 __all__ = ["demanded_criterion", "demanded_sections"]

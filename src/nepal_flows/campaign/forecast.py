@@ -249,8 +249,13 @@ def build_forecast(
         for n in sets
     )
     fits += training_seconds(campaign, middle * atoms_per_label, weight, stage="final")
+    members = 0.0
+    if "committee" in campaign.selection.criteria:
+        members = campaign.selection.committee.n_models - 1.0
     one_label = _mean_label_seconds(campaign.labels, labelled, primitive_n_atoms, valences)
-    md = steps_total * weight * MD_US_PER_NEIGHBOUR * 1e-6
+    # A check evaluates every member of a committee, the model itself included.
+    calls = 1.0 + (members + 1.0 if members else 0.0) / exploration.check_interval
+    md = steps_total * calls * weight * MD_US_PER_NEIGHBOUR * 1e-6
     audits = campaign.selection.audit_per_iteration * (loops + 1)
     stages = (
         Stage(
@@ -260,6 +265,7 @@ def build_forecast(
         ),
         _on_gpu("train", campaign.training.trainer)
         or Stage("train", fits, f"{loops} fits in the loop, one long fit"),
+        *_committee_stage(members, loops + 1, fits),
         _on_gpu("explore", exploration.engine)
         or Stage("explore", md + steps_total * grade_us * 1e-6, "molecular dynamics and grades"),
     )
@@ -274,6 +280,14 @@ def build_forecast(
         stages=stages,
         wall_s=wall,
     )
+
+
+def _committee_stage(members: float, n_fits: int, fits: float) -> tuple[Stage, ...]:
+    """Return the training of a committee's further members; nothing without them."""
+    if not members:
+        return ()
+    words = f"{members:.0f} further members of the committee, {n_fits} fits each"
+    return (Stage("committee", members * fits, words),)
 
 
 def _on_gpu(name: str, engine: str) -> Stage | None:

@@ -329,7 +329,12 @@ def _condition_plan(
             text += f", {pressures[0]:g} -> {pressures[1]:g} GPa"
         lines.append(text)
     limits = criterion_limits(campaign)
-    name = {"gamma": "gamma_low", "ratio": "R"}[limits.score]
+    name = {
+        "gamma": "gamma_low",
+        "ratio": "R",
+        "spread": "R of the committee",
+        "level": f"largest level of {', '.join(campaign.selection.criteria)}",
+    }[limits.score]
     lines.append(
         f"check        every {exploration.check_interval} steps after {exploration.burn_in_steps}; "
         f"{name} {limits.low:g}, stop {limits.stop or 'at the gate only'}"

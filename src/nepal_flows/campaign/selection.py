@@ -1,8 +1,8 @@
 """What is labelled, and when a campaign is over."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nepal_flows.campaign.section import (
     NonNegative,
@@ -11,6 +11,9 @@ from nepal_flows.campaign.section import (
     Section,
     Share,
 )
+
+Criterion: TypeAlias = Literal["grade", "bayes", "committee"]
+"""What may tell known from unknown."""
 
 
 class ActiveSetSection(Section):
@@ -22,12 +25,9 @@ class ActiveSetSection(Section):
     rcond: Positive = Field(1e-6, lt=1e-2, description="Relative cut of singular values.")
 
 
-class BayesSection(Section):
-    """The Bayesian error as criterion: read where `criterion` is `bayes`."""
+class RatioSection(Section):
+    """Limits of a criterion that goes by R."""
 
-    layer: Literal["all", "last"] = Field(
-        "all", description="Parameters with an error: all of the networks, or w1 and b1 alone."
-    )
     ratio_low: Positive = Field(
         2.0, gt=1.0, description="R above which an environment is unknown, and may be labelled."
     )
@@ -41,24 +41,65 @@ class BayesSection(Section):
     )
 
     @model_validator(mode="after")
-    def _levels_apart(self) -> "BayesSection":
+    def _levels_apart(self) -> "RatioSection":
         if self.ratio_ceiling <= self.ratio_low:
             raise ValueError("`ratio_ceiling` must lie above `ratio_low`")
         return self
 
 
+class BayesSection(RatioSection):
+    """The Bayesian error as criterion: read where `criterion` names `bayes`."""
+
+    layer: Literal["all", "last"] = Field(
+        "all", description="Parameters with an error: all of the networks, or w1 and b1 alone."
+    )
+
+
+class CommitteeSection(RatioSection):
+    """A committee as criterion: read where `criterion` names `committee`."""
+
+    n_models: int = Field(
+        4, ge=2, le=32, description="Members; the first is the model that is delivered."
+    )
+    bootstrap: bool = Field(
+        False,
+        description="Train the other members on frames drawn with replacement, besides from seeds "
+        "of their own. Seeds alone were measured to be better (see the page on committees).",
+    )
+
+
+def _criteria_in_order(value: Any) -> Any:
+    """Return several criteria in a fixed order, one as itself; what is wrong as it was given."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if len(value) != len({str(name) for name in value}):
+        raise ValueError("names a criterion twice; name each once")
+    known = [name for name in get_args(Criterion) if name in value]
+    if len(known) < len(value):
+        return tuple(value)
+    return known[0] if len(known) == 1 else tuple(known)
+
+
 class SelectionSection(Section):
     """Which candidates are labelled."""
 
-    younger: ClassVar[frozenset[str]] = frozenset({"bayes", "criterion", "max_forceless_share"})
+    younger: ClassVar[frozenset[str]] = frozenset(
+        {"bayes", "committee", "criterion", "max_forceless_share"}
+    )
 
-    criterion: Literal["grade", "bayes"] = Field(
-        "grade",
-        description="What tells known from unknown in runs, selection and certificate: the "
-        "extrapolation `grade`, or R of the Bayesian error (`bayes`).",
+    criterion: Annotated[Criterion | tuple[Criterion, ...], BeforeValidator(_criteria_in_order)] = (
+        Field(
+            "grade",
+            description="What tells known from unknown in runs, selection and certificate: the "
+            "extrapolation `grade`, R of the Bayesian error (`bayes`), R of a `committee`, or "
+            "several, as `[grade, bayes]`: an atom is then unknown when any of them says so.",
+        )
     )
     bayes: BayesSection = Field(
         default_factory=BayesSection, description="Limits of the Bayesian error."
+    )
+    committee: CommitteeSection = Field(
+        default_factory=CommitteeSection, description="Size and limits of the committee."
     )
     labels_per_iteration: int = Field(
         10, gt=0, le=100_000, description="Most labels of one iteration."
@@ -83,6 +124,18 @@ class SelectionSection(Section):
         description="Largest share of atoms of a frame whose site has no force by symmetry "
         "(spglib, 0.02 Å); 1 takes all frames. It keeps ideal frames of small cells out.",
     )
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """The criteria, one or several."""
+        criterion = self.criterion
+        return (criterion,) if isinstance(criterion, str) else criterion
+
+    @model_validator(mode="after")
+    def _has_a_criterion(self) -> "SelectionSection":
+        if not self.criteria:
+            raise ValueError("`criterion` is an empty list; name one criterion or more")
+        return self
 
 
 class BudgetSection(Section):
@@ -133,6 +186,9 @@ __all__ = [
     "ActiveSetSection",
     "BayesSection",
     "BudgetSection",
+    "CommitteeSection",
     "ConvergenceSection",
+    "Criterion",
+    "RatioSection",
     "SelectionSection",
 ]

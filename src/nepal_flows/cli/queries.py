@@ -14,10 +14,13 @@ from nepal_flows.records.chosen import label_rows as stored_rows
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
+    CommitteeDoc,
     Document,
     ExplorationDoc,
     IterationDoc,
     LabelDoc,
+    MemberDoc,
+    PosteriorDoc,
     ReplicaDoc,
     SelectedFrame,
     SelectionDoc,
@@ -30,9 +33,12 @@ KINDS: dict[str, type[Document]] = {
     for document in (
         ActiveSetDoc,
         CampaignDoc,
+        CommitteeDoc,
         ExplorationDoc,
         IterationDoc,
         LabelDoc,
+        MemberDoc,
+        PosteriorDoc,
         ReplicaDoc,
         SelectionDoc,
         TrainingDoc,
@@ -44,6 +50,8 @@ KINDS: dict[str, type[Document]] = {
 _STAGES: tuple[tuple[str, type[Document]], ...] = (
     ("train", TrainingDoc),
     ("active set", ActiveSetDoc),
+    ("posterior", PosteriorDoc),
+    ("committee", CommitteeDoc),  # its cost holds that of its members
     ("explore", ExplorationDoc),
     ("select", SelectionDoc),
     ("label", LabelDoc),

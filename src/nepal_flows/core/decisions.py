@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.bayes.pool import PosteriorPool
 from nepal_flows.core.extrapolation import grades_by_frame
 from nepal_flows.core.nep.projections import ProjectionFactors
+from nepal_flows.core.score_pools import ScorePool
 from nepal_flows.typing import BoolArray
 
 Reason = Literal[
@@ -109,7 +109,7 @@ class DecisionBook:
     active_set, candidates, gate_reasons, n_threads
         As for ``select_frames``.
     scores
-        The same candidates, to be scored by the Bayesian error instead of the grade.
+        The same candidates, to be scored by another criterion than the grade.
 
     Attributes
     ----------
@@ -131,7 +131,7 @@ class DecisionBook:
         candidates: Sequence[ProjectionFactors],
         gate_reasons: Mapping[int, str],
         *,
-        scores: PosteriorPool | None = None,
+        scores: ScorePool | None = None,
         n_threads: int = 1,
     ) -> None:
         n = len(candidates)

@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.bayes.pool import PosteriorPool
 from nepal_flows.core.decisions import Decision, DecisionBook, Reason, Selection
 from nepal_flows.core.duplicates import KnownFrames
 from nepal_flows.core.frame_pool import FramePool, RebuiltPool
 from nepal_flows.core.nep.projections import ProjectionFactors
+from nepal_flows.core.score_pools import ScorePool
 from nepal_flows.errors import InputError
 from nepal_flows.typing import BoolArray, FloatArray, IntArray
 
@@ -37,7 +37,7 @@ def select_frames(
     also_labelled: Sequence[ProjectionFactors] = (),
     duplicate_tolerance: float = 0.001,
     method: Method = "greedy",
-    scores: PosteriorPool | None = None,
+    scores: ScorePool | None = None,
     memory_limit_MB: float = 2000.0,
     n_threads: int = 1,
 ) -> Selection:
@@ -71,8 +71,8 @@ def select_frames(
         from everything labelled and selected; ``maxvol``: those with most rows in the active
         set of training frames and candidates together.
     scores
-        The same candidates as a :class:`PosteriorPool`: R is compared with threshold and ceiling,
-        and re-graded, instead of the grade.
+        The same candidates as a :class:`ScorePool`: their scores are compared with threshold and
+        ceiling, and looked at again, instead of the grade.
     memory_limit_MB
         Bound on the working memory.
     n_threads
@@ -142,7 +142,7 @@ class _Course:
     def __init__(
         self,
         book: DecisionBook,
-        pool: FramePool | RebuiltPool | PosteriorPool,
+        pool: FramePool | RebuiltPool | ScorePool,
         survivors: IntArray,
         known: KnownFrames,
         limits: _Limits,
@@ -231,18 +231,31 @@ def _choose_greedily(course: _Course) -> None:
     while course.budget_left > 0 and len(course.survivors):
         grades = course.open_grades()
         eligible = course.eligible()
-        beyond = grades > course.limits.ceiling
-        if eligible.any():
-            place = int(np.where(eligible, grades, -1.0).argmax())
-            words = f"largest grade, {grades[place]:.4g}"
-        elif beyond.any() and course.limits.may_bridge:
-            place = int(np.where(beyond, grades, np.inf).argmin())
-            words = f"grade {grades[place]:.4g}, the least above the ceiling: nothing is closer"
+        if not eligible.any():
+            place = _bridge(course)
+            if place is None:
+                return
         else:
-            return
+            place = int(np.where(eligible, grades, -1.0).argmax())
+            if course.refuse_if_repeated(place):
+                continue
+            course.select(place, f"largest grade, {grades[place]:.4g}")
+        course.regrade([place])
+
+
+def _bridge(course: _Course) -> int | None:
+    """Select the survivor that exceeds the ceiling least; None where there is none to take."""
+    while course.limits.may_bridge:
+        grades = course.open_grades()
+        beyond = grades > course.limits.ceiling
+        if not beyond.any():
+            return None
+        place = int(np.where(beyond, grades, np.inf).argmin())
         if not course.refuse_if_repeated(place):
+            words = f"grade {grades[place]:.4g}, the least above the ceiling: nothing is closer"
             course.select(place, words)
-            course.regrade([place])
+            return place
+    return None
 
 
 def _choose_farthest(course: _Course, labelled: Sequence[ProjectionFactors]) -> None:
@@ -252,6 +265,9 @@ def _choose_farthest(course: _Course, labelled: Sequence[ProjectionFactors]) -> 
     for mark in known:
         distances = np.minimum(distances, np.linalg.norm(own - mark, axis=1))
     chosen: list[int] = []
+    if course.budget_left > 0 and not course.eligible().any():
+        bridge = _bridge(course)
+        chosen += [] if bridge is None else [bridge]
     while course.budget_left > 0 and course.eligible().any():
         place = int(np.where(course.eligible(), distances, -1.0).argmax())
         if not course.refuse_if_repeated(place):

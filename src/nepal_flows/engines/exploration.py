@@ -1,12 +1,14 @@
 """One exploration run as a task for another process: bytes and numbers in, a run out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.bayes.evidence import Posterior
+from nepal_flows.core.bayes.bars import PosteriorBars
 from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.scoring import BarScore, Scale
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.gpumd.devices import claimed_gpu
 from nepal_flows.engines.gpumd.md import GpumdSetup, run_gpumd_md
@@ -14,6 +16,7 @@ from nepal_flows.engines.md_run import MdRun, MdSegment
 from nepal_flows.engines.native_md import run_native_md
 from nepal_flows.engines.trigger import MdState
 from nepal_flows.io.asi import unpack_active_set
+from nepal_flows.io.committee import unpack_committee
 from nepal_flows.io.nep_txt import model_sha256, read_nep_txt
 from nepal_flows.io.posterior import unpack_posterior
 
@@ -60,7 +63,11 @@ class ExplorationTask:
     lease
         GPUs to run GPUMD on; None for the native engine.
     posterior
-        The packed posterior of exactly that model, if frames are scored by R.
+        The packed posterior of exactly that model, if frames are scored by its error bars.
+    committee
+        The packed committee of exactly that model, if frames are scored by it.
+    scales
+        Scale of every criterion that scores the frames, by its name.
     resumed
         Where an interrupted trajectory stands that goes on.
     """
@@ -74,6 +81,8 @@ class ExplorationTask:
     body: str | None = None
     lease: GpuLease | None = None
     posterior: bytes | None = None
+    committee: bytes | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
     resumed: MdState | None = None
 
 
@@ -106,7 +115,8 @@ def run_exploration(task: ExplorationTask) -> MdRun:
         model,
         task.protocol,
         active_set=active_set,
-        posterior=None if task.posterior is None else posterior_of(task),
+        bar_scores=bar_scores(task, model),
+        grade_scale=task.scales.get("grade"),
         resumed=task.resumed,
         seed=task.seed,
         model_sha256=model_sha256(task.model_text),
@@ -114,19 +124,26 @@ def run_exploration(task: ExplorationTask) -> MdRun:
     )
 
 
-def posterior_of(task: ExplorationTask) -> Posterior:
-    """Return the posterior of a task's model.
+def bar_scores(task: ExplorationTask, model: NepModel) -> tuple[BarScore, ...]:
+    """Return the criteria with error bars of a task; none where the grade scores alone.
 
     Raises
     ------
     ModelError
-        If it belongs to another model.
+        If posterior or committee belong to another model.
     """
-    packed = _unpacked_posterior(task.posterior or b"")
-    return packed.require_model(model_sha256(task.model_text))
+    sha256, found = model_sha256(task.model_text), []
+    if task.posterior is not None:
+        posterior = _unpacked_posterior(task.posterior).require_model(sha256)
+        found.append(BarScore(PosteriorBars(posterior, model), task.scales["bayes"]))
+    if task.committee is not None:
+        committee = _unpacked_committee(task.committee).require_model(sha256)
+        found.append(BarScore(committee, task.scales["committee"]))
+    return tuple(found)
 
 
 _unpacked_posterior = lru_cache(maxsize=2)(unpack_posterior)
+_unpacked_committee = lru_cache(maxsize=2)(unpack_committee)
 
 
 @lru_cache(maxsize=2)
@@ -135,4 +152,4 @@ def model_and_active_set(text: str, packed: bytes) -> tuple[NepModel, ActiveSet]
     return read_nep_txt(text), unpack_active_set(packed)
 
 
-__all__ = ["ExplorationTask", "GpuLease", "model_and_active_set", "posterior_of", "run_exploration"]
+__all__ = ["ExplorationTask", "GpuLease", "bar_scores", "model_and_active_set", "run_exploration"]

@@ -1,20 +1,17 @@
 """What a native run gathers: scores, frames worth labelling, frames at random, and the trace."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.bayes.bars import frame_bars
-from nepal_flows.core.bayes.evidence import Posterior
-from nepal_flows.core.bayes.pool import atom_scores
 from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.md.dynamics import Checks, Dynamics
 from nepal_flows.core.md.thinning import BestOfBlocks
-from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.scoring import BarScore, Scale, scored_bars
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.md_run import MdFrame, MdRun, MdTrace
 from nepal_flows.engines.outcome import Outcome
@@ -36,11 +33,9 @@ _COLUMNS = {
 
 @dataclass(eq=False)
 class ErrorBars:
-    """Scores by the Bayesian error, and what it expected of every check."""
+    """Scores by error bars, and what the bars expected of every check."""
 
-    posterior: Posterior
-    model: NepModel
-    wanted: float
+    criteria: Sequence[BarScore]
     expected: list[float] = field(default_factory=list)
     largest: list[float] = field(default_factory=list)
 
@@ -48,10 +43,10 @@ class ErrorBars:
         """Return the score of every atom of every frame, shape (n_frames, n_atoms)."""
         rows = []
         for frame in frames:
-            bars = frame_bars(self.posterior, self.model, frame)
+            bars = scored_bars(self.criteria, frame)
             self.expected.append(bars.force_rms)
             self.largest.append(bars.largest_force)
-            rows.append(atom_scores(bars, self.wanted))
+            rows.append(bars.ratios)
         return np.array(rows)
 
 
@@ -61,6 +56,7 @@ class Collector:
 
     dynamics: Dynamics
     active_set: ActiveSet | None
+    grade_scale: Scale | None
     bars: ErrorBars | None
     gamma_low: float
     gamma_stop: float | None
@@ -121,15 +117,16 @@ class Collector:
         )
 
     def _grades(self, checks: Checks) -> FloatArray:
-        """Return the grade of every atom at every check, shape (n_checks, n_atoms), or nothing."""
+        """Return the score of every atom at every check, shape (n_checks, n_atoms), or nothing."""
+        found = []
         if self.bars is not None and len(checks) > 0:
-            return self.bars.scores(
-                self.dynamics.frame(checks, index) for index in range(len(checks))
-            )
-        if self.active_set is None or checks.factors is None or len(checks) == 0:
-            return np.zeros((len(checks), 0))
-        n_atoms = self.dynamics.start.n_atoms
-        return structure_grades(self.active_set, checks.factors).reshape(-1, n_atoms)
+            frames = (self.dynamics.frame(checks, index) for index in range(len(checks)))
+            found.append(self.bars.scores(frames))
+        if self.active_set is not None and checks.factors is not None and len(checks) > 0:
+            grades = structure_grades(self.active_set, checks.factors)
+            grades = grades.reshape(-1, self.dynamics.start.n_atoms)
+            found.append(grades if self.grade_scale is None else self.grade_scale.levels(grades))
+        return np.max(found, axis=0) if found else np.zeros((len(checks), 0))
 
     def _keep(self, checks: Checks, index: int, gamma: float, grades: FloatArray) -> None:
         """Keep one frame if it is an audit frame, or offer it as a candidate."""

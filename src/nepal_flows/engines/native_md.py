@@ -20,11 +20,11 @@ import numpy as np
 from ase.data import atomic_masses
 
 from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.bayes.evidence import Posterior
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.md.dynamics import Dynamics, Stretch
 from nepal_flows.core.md.thinning import BestOfBlocks
 from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.scoring import BarScore, Scale
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.md_collector import Collector, ErrorBars
 from nepal_flows.engines.md_run import MdRun, MdSegment
@@ -48,8 +48,8 @@ def run_native_md(
     protocol: Sequence[MdSegment],
     *,
     active_set: ActiveSet | None = None,
-    posterior: Posterior | None = None,
-    wanted_error: float = 0.0,
+    bar_scores: Sequence[BarScore] = (),
+    grade_scale: Scale | None = None,
     trigger: Trigger | None = None,
     resumed: MdState | None = None,
     seed: int,
@@ -80,11 +80,11 @@ def run_native_md(
         Segments, one after the other; velocities are drawn at the first temperature.
     active_set
         Grades the frames; without it none is graded and there are no candidates.
-    posterior
-        Of the model: frames are scored by R of the Bayesian error, wherever a grade is spoken of;
-        the active set then only says what the model belongs to.
-    wanted_error
-        Atoms whose error bar is at most this, eV/Å, score at most 1.
+    bar_scores
+        Criteria with error bars, of the same model: frames are scored by them, wherever a grade is
+        spoken of; the active set then only says what the model belongs to.
+    grade_scale
+        Makes the grade one of several criteria, beside `bar_scores`: its scale of levels.
     trigger
         Interrupts the run where an error bar is too large, for dynamic training; the frame it
         stops at is then the only candidate, whatever its score.
@@ -125,8 +125,8 @@ def run_native_md(
         If the model does not know an element.
     """
     _check_arguments(protocol, active_set, model, model_sha256)
-    if trigger is not None and posterior is None:
-        raise InputError("A `trigger` goes by error bars: give the `posterior` of the model too.")
+    if trigger is not None and not bar_scores:
+        raise InputError("A `trigger` goes by error bars: give `bar_scores` of the model too.")
     gate = default_gate(structure) if gate is None else gate
     first_step, first_volume = 0, structure.volume
     if resumed is not None:
@@ -152,7 +152,7 @@ def run_native_md(
         gate=gate,
         check_interval=check_interval,
         burn_in=burn_in_steps,
-        with_factors=active_set is not None and posterior is None,
+        with_factors=active_set is not None and (not bar_scores or grade_scale is not None),
         velocities=None if resumed is None else resumed.velocities,
     )
     dynamics.finished_steps = first_step
@@ -162,7 +162,8 @@ def run_native_md(
     collector = Collector(
         dynamics=dynamics,
         active_set=active_set,
-        bars=None if posterior is None else ErrorBars(posterior, model, wanted_error),
+        grade_scale=grade_scale,
+        bars=ErrorBars(bar_scores) if bar_scores else None,
         gamma_low=gamma_low,
         gamma_stop=gamma_stop,
         trigger=trigger,

@@ -11,8 +11,10 @@ from nepal_flows.jobs import (
     ActiveSetMaker,
     AssessMaker,
     CarveMaker,
+    CommitteeMaker,
     ExploreMaker,
     LabelMaker,
+    MemberMaker,
     PosteriorMaker,
     SelectMaker,
     StageMaker,
@@ -55,10 +57,23 @@ class IterationMaker(StageMaker):
         active_set = placed(ActiveSetMaker(campaign=campaign).make(train.output.key), *place)
         grader_key = active_set.output.key
         made = [train, active_set]
-        if campaign.selection.criterion == "bayes":
+        criteria = campaign.selection.criteria
+        if "bayes" in criteria:
             posterior = placed(PosteriorMaker(campaign=campaign).make(grader_key), *place)
             grader_key = posterior.output.active_set_key
             made.append(posterior)
+        if "committee" in criteria:
+            trainer = MemberMaker(campaign=campaign)
+            members = [
+                placed(trainer.make(state, number, after=after), *place, number)
+                for number in range(1, campaign.selection.committee.n_models)
+            ]
+            member_keys = [member.output.key for member in members]
+            committee = placed(
+                CommitteeMaker(campaign=campaign).make(grader_key, member_keys), *place
+            )
+            grader_key = committee.output.active_set_key
+            made += [*members, committee]
         explorer = ExploreMaker(campaign=campaign, bundle_size=self.explore_bundle)
         labeler = self.labeler or LabelMaker(campaign=campaign)
         explore = [

@@ -24,8 +24,8 @@ DUMP_FILE = "extrapolation_dump.xyz"
 THERMO_FILE = "thermo.out"
 
 _GAMMA = re.compile(r"max_gamma=(\S+)")
-_PBC = re.compile(r'pbc="([TF]) ([TF]) ([TF])"')
-_LATTICE = re.compile(r'Lattice="([^"]*)"')
+PBC = re.compile(r'pbc="([TF]) ([TF]) ([TF])"')
+LATTICE = re.compile(r'Lattice="([^"]*)"')
 _COLUMNS = 5
 _THERMO_COLUMNS = (12, 18)
 
@@ -156,8 +156,26 @@ def read_thermo(path: str | Path) -> Thermo:
     )
 
 
-def _read_frame(stream: TextIO, place: str) -> DumpFrame | None:
-    """Return the next frame; None at the end, also where the last frame is incomplete."""
+def next_frame(stream: TextIO, place: str) -> tuple[str, list[str]] | None:
+    """Return the comment and the rows of the next frame of an XYZ file.
+
+    Parameters
+    ----------
+    stream
+        The file.
+    place
+        Which frame of which file, for errors.
+
+    Returns
+    -------
+    tuple
+        None at the end, also where the last frame is incomplete.
+
+    Raises
+    ------
+    InputError
+        If the frame does not begin with a number of atoms.
+    """
     first, comment = stream.readline(), stream.readline()
     if not comment.endswith("\n"):
         return None
@@ -167,8 +185,18 @@ def _read_frame(stream: TextIO, place: str) -> DumpFrame | None:
     rows = list(itertools.islice(stream, n_atoms))
     if len(rows) < n_atoms or not rows[-1].endswith("\n"):
         return None
+    return comment, rows
+
+
+def _read_frame(stream: TextIO, place: str) -> DumpFrame | None:
+    """Return the next frame; None at the end, also where the last frame is incomplete."""
+    found = next_frame(stream, place)
+    if found is None:
+        return None
+    comment, rows = found
+    n_atoms = len(rows)
     words = " ".join(rows).split()
-    gamma, pbc, lattice = (rule.search(comment) for rule in (_GAMMA, _PBC, _LATTICE))
+    gamma, pbc, lattice = (rule.search(comment) for rule in (_GAMMA, PBC, LATTICE))
     if gamma is None or pbc is None or lattice is None or len(words) != _COLUMNS * n_atoms:
         raise InputError(
             f"{place} is not what `compute_extrapolation` writes: `{comment.strip()[:120]}`."
@@ -190,4 +218,14 @@ def _read_frame(stream: TextIO, place: str) -> DumpFrame | None:
     )
 
 
-__all__ = ["DUMP_FILE", "THERMO_FILE", "DumpFrame", "Thermo", "read_dump", "read_thermo"]
+__all__ = [
+    "DUMP_FILE",
+    "LATTICE",
+    "PBC",
+    "THERMO_FILE",
+    "DumpFrame",
+    "Thermo",
+    "next_frame",
+    "read_dump",
+    "read_thermo",
+]

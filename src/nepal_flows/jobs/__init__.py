@@ -4,6 +4,7 @@ from nepal_flows.jobs.active_set import ActiveSetMaker
 from nepal_flows.jobs.assess import AssessMaker
 from nepal_flows.jobs.carve import CarveMaker
 from nepal_flows.jobs.close import CloseMaker
+from nepal_flows.jobs.committee import CommitteeMaker, MemberMaker
 from nepal_flows.jobs.explore import ExploreMaker
 from nepal_flows.jobs.label import LabelMaker
 from nepal_flows.jobs.posterior import PosteriorMaker
@@ -21,8 +22,10 @@ __all__ = [
     "AssessMaker",
     "CarveMaker",
     "CloseMaker",
+    "CommitteeMaker",
     "ExploreMaker",
     "LabelMaker",
+    "MemberMaker",
     "PosteriorMaker",
     "ReplicaMaker",
     "SeedMaker",

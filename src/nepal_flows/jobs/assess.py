@@ -14,6 +14,7 @@ from nepal_flows.core.calibration import GradeErrorTable, grade_error_table
 from nepal_flows.core.convergence import judge_campaign
 from nepal_flows.core.rounds import ConvergenceRules, RoundRecord
 from nepal_flows.io.nep_txt import read_nep_txt
+from nepal_flows.jobs.criteria import criteria_costs
 from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames, spent_before
 from nepal_flows.jobs.force_bias import measured_force_bias
 from nepal_flows.jobs.label_sums import labels_by_stage
@@ -123,6 +124,7 @@ class AssessMaker(StageMaker):
         )
         by_stage = labels_by_stage(records, state, dataset)
         costs = _costs(records, training, grader, runs, selection, labels, watch.cost())
+        costs |= criteria_costs(records, self.campaign, grader, iteration=state.iteration)
         spent = total_cost([spent_before(records, state, dataset), *costs.values()])
         document = IterationDoc(
             key=key,

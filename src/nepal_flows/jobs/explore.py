@@ -20,8 +20,8 @@ from nepal_flows.engines.md_run import MdFrame, MdRun, MdSegment, run_without_st
 from nepal_flows.engines.pool import TaskResult, WorkerPool, shared_pool
 from nepal_flows.io.frames import pack_arrays, pack_frames
 from nepal_flows.io.run_in import body_steps
+from nepal_flows.jobs.criteria import packed_criteria
 from nepal_flows.jobs.gpus import leased_gpus
-from nepal_flows.jobs.posterior import posterior_key
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.routing import bundles
 from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
@@ -40,7 +40,6 @@ from nepal_flows.schemas import (
     Cost,
     ExplorationDoc,
     Phase,
-    PosteriorDoc,
 )
 from nepal_flows.typing import FloatArray
 
@@ -190,10 +189,8 @@ class ExploreMaker(StageMaker):
         model = graded_model(records, grader)
         model_text = records.blobs.get(model.model).decode()
         active_set = records.blobs.get(grader.active_set)
-        posterior = None
-        if self.campaign.selection.criterion == "bayes":
-            document = records.load(PosteriorDoc, posterior_key(self.campaign, grader))
-            posterior = records.blobs.get(document.posterior)
+        packed = packed_criteria(records, self.campaign, grader)
+        scales = criterion_limits(self.campaign).scales
         options = self._options(structures, grader, state)
         starts = [self._start(structures, run, state.phase) for run in runs]
         return [
@@ -205,7 +202,9 @@ class ExploreMaker(StageMaker):
                 seed=run.seed,
                 options=options | self._fewer_if_large(start),
                 body=run.condition.run_in,
-                posterior=posterior,
+                posterior=packed["posterior"],
+                committee=packed["committee"],
+                scales=scales,
                 resumed=loaded_state(records, run.resumes),
             )
             for run, start in zip(runs, starts, strict=True)
@@ -253,11 +252,8 @@ class ExploreMaker(StageMaker):
             temperature_margin=section.gate.temperature_margin_K,
         )
         limits = criterion_limits(self.campaign)
-        by_bars: dict[str, Any] = {}
-        if limits.score == "ratio":
-            trigger = trigger_of(self.campaign, state)
-            by_bars = {"wanted_error": limits.wanted, "trigger": trigger}
-        return by_bars | {
+        trigger = trigger_of(self.campaign, state)
+        return ({} if trigger is None else {"trigger": trigger}) | {
             "check_interval": section.check_interval,
             "gamma_low": limits.low,
             "gamma_stop": limits.stop,

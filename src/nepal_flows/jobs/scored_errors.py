@@ -7,15 +7,15 @@ import numpy as np
 
 from nepal_flows.campaign import Campaign
 from nepal_flows.campaign.criterion import criterion_limits
-from nepal_flows.core.bayes.bars import bars_by_frame, calibration
-from nepal_flows.core.bayes.pool import atom_scores
+from nepal_flows.core.bayes.bars import calibration
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.core.scoring import scored_bars
 from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.nep_txt import read_nep_txt
+from nepal_flows.jobs.criteria import stored_bar_scores
 from nepal_flows.jobs.dataset import labelled_frames
-from nepal_flows.jobs.posterior import stored_posterior
 from nepal_flows.records import ChosenLabel, Records
 from nepal_flows.schemas import ActiveSetDoc, ErrorBars, TrainingDoc
 from nepal_flows.typing import FloatArray
@@ -30,11 +30,11 @@ class ScoresAndErrors:
     Attributes
     ----------
     scores
-        Grade or R, shape (n_atoms,).
+        Grade, R or level, shape (n_atoms,).
     errors
         Predicted minus true forces, eV/Å, shape (n_atoms, 3).
     bars
-        Error bars, eV/Å, shape (n_atoms,); None where the criterion is the grade.
+        Error bars, eV/Å, shape (n_atoms,), the larger of two; None where the grade decides alone.
     """
 
     scores: FloatArray
@@ -57,18 +57,17 @@ def scores_and_errors(
     structures = [frame.structure for frame in frames]
     predictions = predict_many(model, structures)
     errors = [p.forces - frame.forces for p, frame in zip(predictions, frames, strict=True)]
-    if campaign.selection.criterion == "bayes":
-        posterior = stored_posterior(records, campaign, grader)
-        bars = bars_by_frame(posterior, model, structures)
-        wanted = criterion_limits(campaign).wanted
-        return ScoresAndErrors(
-            scores=np.concatenate([atom_scores(bar, wanted) for bar in bars]),
-            errors=np.concatenate(errors),
-            bars=np.concatenate([bar.forces for bar in bars]),
-        )
-    active_set = unpack_active_set(records.blobs.get(grader.active_set))
-    grades = [structure_grades(active_set, projection_factors(model, s)) for s in structures]
-    return ScoresAndErrors(np.concatenate(grades), np.concatenate(errors), None)
+    scales, levels, bars = criterion_limits(campaign).scales, [], None
+    by_bars = stored_bar_scores(records, campaign, grader, model)
+    if by_bars:
+        found = [scored_bars(by_bars, structure) for structure in structures]
+        levels.append(np.concatenate([frame.ratios for frame in found]))
+        bars = np.concatenate([frame.forces for frame in found])
+    if "grade" in scales:
+        active_set = unpack_active_set(records.blobs.get(grader.active_set))
+        grades = [structure_grades(active_set, projection_factors(model, s)) for s in structures]
+        levels.append(scales["grade"].levels(np.concatenate(grades)))
+    return ScoresAndErrors(np.max(levels, axis=0), np.concatenate(errors), bars)
 
 
 def error_bars(found: ScoresAndErrors | None) -> ErrorBars | None:

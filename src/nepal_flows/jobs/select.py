@@ -9,25 +9,19 @@ from typing import Any
 import numpy as np
 from jobflow import job
 
-from nepal_flows.campaign import Campaign
 from nepal_flows.campaign.criterion import criterion_limits
 from nepal_flows.campaign.demands import demanded_sections
 from nepal_flows.campaign.label_costs import LabelCosts, affordable
-from nepal_flows.core.active_set import ActiveSet
-from nepal_flows.core.bayes.evidence import Posterior
-from nepal_flows.core.bayes.pool import PosteriorPool
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.projections import ProjectionFactors, projection_factors
 from nepal_flows.core.selection import Decision, Selection, select_frames
 from nepal_flows.core.structure import Structure
 from nepal_flows.core.symmetry import forceless_sites, primitive_cell
-from nepal_flows.io.asi import unpack_active_set
 from nepal_flows.io.frames import pack_frames, unpack_frames
-from nepal_flows.io.nep_txt import read_nep_txt
+from nepal_flows.jobs.criteria import Grader, score_pool, stored_grader
 from nepal_flows.jobs.dataset import Dataset, campaign_dataset, spent_before
-from nepal_flows.jobs.posterior import stored_posterior
 from nepal_flows.jobs.progress import report_progress
-from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
+from nepal_flows.jobs.stage import STAGE, StageMaker, starting_structures
 from nepal_flows.jobs.timing import Stopwatch, total_cost
 from nepal_flows.records import Records, derived_key, derived_seed, made_once, structure_key
 from nepal_flows.schemas import (
@@ -63,16 +57,6 @@ class Found:
     gamma: float
     kept: BoolArray | None = None
     """Of a fragment, the atoms whose environments are the parent's; None for whole frames."""
-
-
-@dataclass(frozen=True, eq=False)
-class Grader:
-    """A model with its active set and the rows that stand behind it, and what scores by R."""
-
-    model: NepModel
-    active_set: ActiveSet
-    training: list[ProjectionFactors]
-    posterior: Posterior | None
 
 
 @dataclass
@@ -133,7 +117,7 @@ class SelectMaker(StageMaker):
         runs = [records.load(ExplorationDoc, run) for run in run_keys]
         grader_doc = records.load(ActiveSetDoc, active_set_key)
         dataset = campaign_dataset(records, state.campaign_id, self.campaign)
-        grader = _grader(records, grader_doc, self.campaign)
+        grader = stored_grader(records, grader_doc, self.campaign)
         met = _Met(records, runs, carving)
         candidates = felt_frames(met.candidates, self.campaign.selection.max_forceless_share)
         n_forceless = len(met.candidates) - len(candidates)
@@ -177,15 +161,9 @@ class SelectMaker(StageMaker):
         n_wanted: int,
     ) -> Selection:
         limits = criterion_limits(self.campaign)
-        scores = None
-        if grader.posterior is not None:
-            scores = PosteriorPool(
-                grader.posterior,
-                grader.model,
-                [frame.structure for frame in candidates],
-                wanted=limits.wanted,
-                n_threads=self.campaign.resources.workers,
-            )
+        factors = [_factors(grader.model, frame) for frame in candidates]
+        structures = [frame.structure for frame in candidates]
+        scores = score_pool(self.campaign, grader, structures, factors)
         # made in this iteration by a selection that a change of the campaign file replaced
         late = [entry for entry in dataset.train if entry.iteration == iteration]
         known = [
@@ -195,12 +173,14 @@ class SelectMaker(StageMaker):
         return select_frames(
             grader.active_set,
             grader.training,
-            [_factors(grader.model, frame) for frame in candidates],
+            factors,
             budget=n_wanted,
             threshold=limits.threshold,
             ceiling=limits.ceiling,
             also_labelled=[projection_factors(grader.model, s) for s in known],
             duplicate_tolerance=self.campaign.selection.duplicate_tolerance,
+            # A committee does not learn while it chooses: it would take one event many times.
+            method="farthest" if "committee" in limits.scales else "greedy",
             scores=scores,
             memory_limit_MB=self.campaign.resources.memory_limit_MB,
             n_threads=self.campaign.resources.workers,
@@ -274,22 +254,6 @@ def felt_frames(frames: Sequence[Found], max_share: float) -> list[Found]:
     if max_share >= 1.0:
         return list(frames)
     return [f for f in frames if forceless_sites(f.structure).mean() <= max_share]
-
-
-def _grader(records: Records, document: ActiveSetDoc, campaign: Campaign) -> Grader:
-    training = graded_model(records, document)
-    model = read_nep_txt(records.blobs.get(training.model).decode())
-    frames = unpack_frames(records.blobs.get(training.dataset)).structures
-    return Grader(
-        model=model,
-        active_set=unpack_active_set(records.blobs.get(document.active_set)),
-        training=[projection_factors(model, structure) for structure in frames],
-        posterior=(
-            stored_posterior(records, campaign, document)
-            if campaign.selection.criterion == "bayes"
-            else None
-        ),
-    )
 
 
 def _frames(records: Records, runs: Sequence[ExplorationDoc], name: str) -> list[Found]:

@@ -1,7 +1,7 @@
 """Training: the labels so far become one model."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,46 +12,19 @@ from nepal_flows.campaign.nep_input import nep_input_of
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.training import TrainingResult, TrainingSettings, train_model
 from nepal_flows.core.structure import LabelledStructure
-from nepal_flows.errors import TrainingError
 from nepal_flows.io.frames import pack_frames
 from nepal_flows.io.nep_in import format_nep_in
 from nepal_flows.io.nep_outputs import format_loss
 from nepal_flows.io.nep_txt import format_nep_txt, model_sha256, read_nep_txt
-from nepal_flows.jobs.dataset import Dataset, campaign_dataset, labelled_frames
+from nepal_flows.jobs.dataset import labelled_frames
 from nepal_flows.jobs.model_errors import errors_by_condition, errors_of
-from nepal_flows.jobs.nep_training import (
-    NEP_TRAINER_VERSION,
-    NepSettings,
-    nep_settings,
-    trained_with_nep,
-)
+from nepal_flows.jobs.nep_training import NepSettings, trained_with_nep
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import STAGE, StageMaker
 from nepal_flows.jobs.timing import Stopwatch
-from nepal_flows.records import Records, derived_seed, made_once, model_key
-from nepal_flows.schemas import CampaignDoc, CampaignState, TrainingDoc
-
-TRAINER_VERSION = "2"
-"""Of the native trainer; rises when equal input no longer gives an equal model."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What one training is to do.
-
-    Attributes
-    ----------
-    settings
-        Numbers of the trainer, native or `nep`.
-    stage
-        ``loop`` for the short fits, ``final`` for the long one.
-    parent
-        Model it starts from, or None for a cold start.
-    """
-
-    settings: TrainingSettings | NepSettings
-    stage: str
-    parent: TrainingDoc | None
+from nepal_flows.jobs.training_plan import PlannedTraining, planned_training
+from nepal_flows.records import Records, derived_seed, made_once
+from nepal_flows.schemas import CampaignState, TrainingDoc
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,43 +77,9 @@ class TrainMaker(StageMaker):
             If no label can be trained on, or the training diverges.
         """
         records = Records.current()
-        dataset = campaign_dataset(
-            records, state.campaign_id, self.campaign, before=state.iteration
-        )
-        _require_labels(dataset)
-        previous = (
-            records.load(TrainingDoc, state.previous_model_key)
-            if state.previous_model_key
-            else None
-        )
-        document = records.load(CampaignDoc, state.campaign_id)
-        fit = planned_fit(self.campaign, state, dataset, previous, document=document)
-        key = self._key(dataset, fit)
-        if previous is not None and _is_same(previous, dataset, fit):
-            return previous
+        plan = planned_training(records, self.campaign, state)
         return made_once(
-            records,
-            TrainingDoc,
-            key,
-            lambda: self._trained(records, state, dataset, previous, fit, key),
-        )
-
-    def _key(self, dataset: Dataset, fit: Fit) -> str:
-        settings = dataclasses.asdict(fit.settings)
-        settings.pop("memory_limit_MB", None)  # of the machine, as threads are
-        asked = {
-            "nep_in": format_nep_in(nep_input_of(self.campaign)),
-            "settings": settings,
-            "reference_energies": self.campaign.training.reference_energies,
-        }
-        is_native = isinstance(fit.settings, TrainingSettings)
-        return model_key(
-            dataset.key,
-            asked,
-            seed=self._seed,
-            trainer=self.campaign.training.trainer,
-            trainer_version=TRAINER_VERSION if is_native else NEP_TRAINER_VERSION,
-            initial_model_sha256=fit.parent.model_sha256 if fit.parent else None,
+            records, TrainingDoc, plan.key, lambda: self._trained(records, state, plan)
         )
 
     @property
@@ -148,22 +87,24 @@ class TrainMaker(StageMaker):
         return derived_seed(self.campaign.seed, "train")
 
     def _trained(
-        self,
-        records: Records,
-        state: CampaignState,
-        dataset: Dataset,
-        previous: TrainingDoc | None,
-        fit: Fit,
-        key: str,
+        self, records: Records, state: CampaignState, plan: PlannedTraining
     ) -> TrainingDoc:
         watch = Stopwatch()
+        dataset, previous, fit, key = plan.dataset, plan.previous, plan.fit, plan.key
         frames = labelled_frames(records, dataset.train)
         if isinstance(fit.settings, NepSettings):
             nep_input = fit.settings.applied(nep_input_of(self.campaign))
             trained = self._by_nep(records, state, frames, fit.settings, fit.parent, key)
         else:
             nep_input = nep_input_of(self.campaign)
-            trained = self._natively(records, frames, fit.settings, fit.parent)
+            trained = trained_natively(
+                self.campaign,
+                frames,
+                fit.settings,
+                initial=None if fit.parent is None else _model(records, fit.parent),
+                seed=self._seed,
+                stage="train",
+            )
         model = read_nep_txt(trained.text)
         references = trained.references
         conditions = [entry.frame.condition for entry in dataset.train]
@@ -201,31 +142,6 @@ class TrainMaker(StageMaker):
         report_progress("train", 1, 1, note)
         return document
 
-    def _natively(
-        self,
-        records: Records,
-        frames: Sequence[LabelledStructure],
-        settings: TrainingSettings,
-        parent: TrainingDoc | None,
-    ) -> Trained:
-        fixed = self.campaign.training.reference_energies
-        result = train_model(
-            frames,
-            nep_input_of(self.campaign).architecture,
-            settings,
-            initial=None if parent is None else _model(records, parent),
-            reference_energies=None if fixed == "fit" else fixed,
-            seed=self._seed,
-            n_threads=self.campaign.resources.workers,
-            progress=lambda step, n_steps, _: report_progress("train", step, n_steps),
-        )
-        return Trained(
-            text=format_nep_txt(result.model),
-            references=result.reference_energies,
-            history=_history(result),
-            n_steps=result.n_steps,
-        )
-
     def _by_nep(
         self,
         records: Records,
@@ -255,85 +171,47 @@ class TrainMaker(StageMaker):
         )
 
 
-def planned_fit(
+def trained_natively(
     campaign: Campaign,
-    state: CampaignState,
-    dataset: Dataset,
-    previous: TrainingDoc | None,
+    frames: Sequence[LabelledStructure],
+    settings: TrainingSettings,
     *,
-    document: CampaignDoc | None = None,
-) -> Fit:
-    """Return the training that a state asks for: long or short, cold or warm.
+    initial: NepModel | None,
+    seed: int,
+    stage: str,
+    reference_energies: Mapping[str, float] | None = None,
+) -> Trained:
+    """Return what the native trainer made.
 
-    In the loop ``warm_start: auto`` starts warm once the set grows by no more than
-    ``warm_growth``; from a handful of labels a warm start is worse than a cold one. The long fit
-    goes on from the last model: measured, a chain of warm fits ends lower than one cold fit.
-    `nep` goes on from a model that it has trained itself; another is no start for it.
+    Parameters
+    ----------
+    campaign
+        Its architecture, reference energies and threads.
+    frames, settings, initial, seed
+        As :func:`train_model` takes them.
+    stage
+        Under which progress is told.
+    reference_energies
+        Energies per atom to take off, by element; those of the campaign if None.
     """
-    section = campaign.training
-    by_nep = section.trainer == "nep"
-    parent = previous if section.warm_start != "never" else None
-    if parent is not None and by_nep and parent.restart is None:
-        parent = None
-    stage = "cold"
-    if state.phase == "confirmation":
-        stage = "final"
-    elif parent is not None:
-        growth = len(dataset.train) / parent.n_structures - 1.0
-        if section.warm_start == "always" or growth <= section.warm_growth:
-            stage = "warm"
-    if by_nep:
-        assert document is not None
-        settings: TrainingSettings | NepSettings = nep_settings(campaign, document, stage=stage)
-    else:
-        settings = _native_settings(campaign, stage)
-    return Fit(
+    fixed = campaign.training.reference_energies
+    if reference_energies is None and fixed != "fit":
+        reference_energies = fixed
+    result = train_model(
+        frames,
+        nep_input_of(campaign).architecture,
         settings,
-        "final" if stage == "final" else "loop",
-        None if stage == "cold" else parent,
+        initial=initial,
+        reference_energies=reference_energies,
+        seed=seed,
+        n_threads=campaign.resources.workers,
+        progress=lambda step, n_steps, _: report_progress(stage, step, n_steps),
     )
-
-
-def _native_settings(campaign: Campaign, stage: str) -> TrainingSettings:
-    section = campaign.training
-    n_adam, n_lbfgs = {
-        "cold": (section.adam_steps, section.lbfgs_steps),
-        "warm": (section.warm_adam_steps, section.warm_lbfgs_steps),
-        "final": (section.final_adam_steps, section.final_lbfgs_steps),
-    }[stage]
-    return TrainingSettings(
-        n_adam_steps=n_adam,
-        n_lbfgs_steps=n_lbfgs,
-        learning_rate=section.learning_rate,
-        warm_learning_rate=section.warm_learning_rate,
-        batch_atoms=section.batch_atoms,
-        lambda_e=section.lambda_e,
-        lambda_f=section.lambda_f,
-        lambda_v=section.lambda_v,
-        weight_decay=section.weight_decay,
-        memory_limit_MB=campaign.resources.memory_limit_MB,
-    )
-
-
-def _is_same(previous: TrainingDoc, dataset: Dataset, fit: Fit) -> bool:
-    """Return whether the previous model already is a fit of this kind to these labels."""
-    if previous.dataset_key != dataset.key:
-        return False
-    return previous.stage == "final" or fit.stage == "loop"
-
-
-def _require_labels(dataset: Dataset) -> None:
-    if dataset.train:
-        return
-    if not dataset.quarantined:
-        raise TrainingError(
-            "The campaign has no label to train on: nothing was imported, and there are no seeds. "
-            "Import labelled frames with `nepal import TRAIN.xyz`, or raise `seeds.n`."
-        )
-    reasons = sorted({entry.label.reason or "unknown" for entry in dataset.quarantined})
-    raise TrainingError(
-        f"The campaign has no label to train on. All of them failed: {'; '.join(reasons[:3])}. "
-        "Correct the `labels` section and run again with `--retry-failed`."
+    return Trained(
+        text=format_nep_txt(result.model),
+        references=result.reference_energies,
+        history=_history(result),
+        n_steps=result.n_steps,
     )
 
 
@@ -345,4 +223,4 @@ def _history(result: TrainingResult) -> bytes:
     return format_loss(result.history).encode()
 
 
-__all__ = ["TRAINER_VERSION", "Fit", "TrainMaker", "Trained", "planned_fit"]
+__all__ = ["TrainMaker", "Trained", "trained_natively"]

@@ -31,7 +31,9 @@ from nepal_flows.schemas.label import Ancestry, Attempt, Correction, LabelDoc
 from nepal_flows.schemas.model import (
     ActiveSetDoc,
     CheckpointDoc,
+    CommitteeDoc,
     ElementCoverage,
+    MemberDoc,
     PosteriorDoc,
     TrainingDoc,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "CarvingRoundDoc",
     "Certificate",
     "CheckpointDoc",
+    "CommitteeDoc",
     "ConditionVerdict",
     "Correction",
     "Cost",
@@ -65,6 +68,7 @@ __all__ = [
     "IterationDoc",
     "LabelDoc",
     "LabelSums",
+    "MemberDoc",
     "Outcome",
     "Part",
     "Phase",

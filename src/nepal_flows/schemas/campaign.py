@@ -110,7 +110,7 @@ class LabelSums(Part):
 
 
 class ErrorBars(Part):
-    """What the Bayesian error bars of a model were worth on frames it had not seen."""
+    """What the error bars of a model were worth on frames it had not seen."""
 
     n_atoms: int
     factor: float = Field(description="Root mean square of error over bar; 1 is right.")
@@ -125,7 +125,11 @@ class Certificate(Part):
     """What was shown about the delivered model, condition by condition, and what was not."""
 
     model_sha256: str
-    score: str = Field("gamma", description="What the grades are: gamma, or ratio (R).")
+    score: str = Field(
+        "gamma",
+        description="What the grades are: gamma, ratio or spread (R of the Bayesian error or of a "
+        "committee), or level (the largest of several criteria).",
+    )
     gamma_low: float
     conditions: list[ConditionVerdict]
     coverage: list[ElementCoverage]
@@ -160,7 +164,7 @@ class IterationDoc(Document):
     new_label_errors: Errors | None = None
     holdout_errors: Errors | None = None
     calibration: Calibration | None = None
-    error_bars: ErrorBars | None = Field(None, description="Where the criterion is `bayes`.")
+    error_bars: ErrorBars | None = Field(None, description="Where a criterion has them.")
     checks: dict[str, bool] = Field(description="Every criterion of convergence, by name.")
     reasons: list[str] = Field(description="What is still missing, in sentences.")
     is_clean: bool

@@ -37,7 +37,9 @@ class ExplorationDoc(Document):
     n_windows: int
     n_exceeded_windows: int
     score: str = Field(
-        "gamma", description="What the grades are: gamma, or R of the Bayesian error (ratio)."
+        "gamma",
+        description="What the grades are: gamma, R of the Bayesian error (ratio) or of a committee "
+        "(spread), or the largest level of several criteria (level).",
     )
     gamma_low: float
     gamma_max: float

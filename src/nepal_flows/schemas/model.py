@@ -65,6 +65,50 @@ class PosteriorDoc(Document):
     cost: Cost = Field(default_factory=Cost)
 
 
+class MemberDoc(Document):
+    """A further member of a model's committee; its key is the model's, its number, how it is drawn.
+
+    The first member is the model itself.
+    """
+
+    kind: ClassVar[str] = "member"
+
+    model_key: str = Field(description="The model that the committee speaks for.")
+    number: int = Field(description="Of the member; the model itself is 0.")
+    model_sha256: str = Field(description="SHA-256 of the member's nep.txt.")
+    model: BlobRef = Field(description="The member's nep.txt.")
+    history: BlobRef = Field(description="The member's loss.out.")
+    seed: int
+    bootstrap: bool = Field(description="Whether its frames were drawn with replacement.")
+    n_structures: int = Field(description="Frames it was trained on, repetitions counted.")
+    n_distinct_structures: int = Field(description="... and not counted.")
+    stage: str = Field(description="loop (short fits) or final (the long fit).")
+    parent_model_sha256: str | None = Field(None, description="Member it was warm-started from.")
+    settings: dict[str, Any] = Field(default_factory=dict)
+    training_errors: Errors = Field(description="On all training frames, drawn or not.")
+    best_step: int | None = Field(None, description="Step whose parameters the member has.")
+    cost: Cost = Field(default_factory=Cost)
+
+
+class CommitteeDoc(Document):
+    """The committee of one model; its key is that of the active set, and how members are drawn."""
+
+    kind: ClassVar[str] = "committee"
+
+    model_key: str
+    model_sha256: str
+    active_set_key: str = Field(description="Active set of the same model.")
+    member_keys: list[str] = Field(description="MemberDocs of the members 1, 2 ...")
+    committee: BlobRef = Field(description="All members and the scale (committee.json).")
+    n_models: int = Field(description="Members, the model itself included.")
+    bootstrap: bool
+    training_deviation_meV_per_A: float = Field(
+        description="Root mean square, over training atoms, of the standard deviation of a force."
+    )
+    force_scale: float = Field(description="Bar of a force component over standard deviation.")
+    cost: Cost = Field(default_factory=Cost, description="Of the members and of their comparison.")
+
+
 class CheckpointDoc(Document):
     """Where a training with `nep` stood when it was last looked at; its key is the model's."""
 

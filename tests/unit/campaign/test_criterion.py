@@ -1,5 +1,6 @@
 """The criterion of a campaign: its levels, what keys depend on, what is refused."""
 
+import numpy as np
 import pytest
 
 from nepal_flows.campaign import load_campaign
@@ -20,7 +21,7 @@ def test_levels_are_those_of_the_criterion(write_campaign, tmp_path):
     assert (grade.score, grade.low, grade.ceiling, grade.threshold) == ("gamma", 5.0, 1000.0, 5.0)
     bayes = criterion_limits(loaded(write_campaign, tmp_path / "bayes", selection=BAYES).campaign)
     assert (bayes.score, bayes.low, bayes.ceiling, bayes.threshold) == ("ratio", 3.0, 30.0, 3.0)
-    assert bayes.wanted == pytest.approx(0.005)
+    assert bayes.scales["bayes"].wanted == pytest.approx(0.005)
     assert bayes.stop is None
 
 
@@ -62,7 +63,8 @@ def test_dynamic_training_labels_whatever_interrupted_it(write_campaign, tmp_pat
     exploration = {"dynamic": {}, "conditions": [{"name": "one", "stages": stages}]}
     campaign = loaded(write_campaign, tmp_path, selection=BAYES, exploration=exploration).campaign
     limits = criterion_limits(campaign)
-    assert (limits.low, limits.stop, limits.wanted) == (3.0, None, pytest.approx(0.15))
+    assert (limits.low, limits.stop) == (3.0, None)
+    assert limits.scales["bayes"].wanted == pytest.approx(0.15)
     assert limits.threshold < 1e-6
     assert limits.ceiling > 1e6
     assert "dynamic" in demanded_sections(campaign, {"exploration"})["exploration"]
@@ -92,5 +94,56 @@ def test_levels_must_be_apart(write_campaign, tmp_path):
     wrong = {"criterion": "bayes", "bayes": {"ratio_low": 30.0, "ratio_ceiling": 3.0}}
     with pytest.raises(CampaignError, match="must lie above `ratio_low`"):
         loaded(write_campaign, tmp_path, selection=wrong)
-    with pytest.raises(CampaignError, match="committee"):
-        loaded(write_campaign, tmp_path, selection={"criterion": "committee"})
+    wrong = {"criterion": "committee", "committee": {"ratio_low": 30.0, "ratio_ceiling": 3.0}}
+    with pytest.raises(CampaignError, match="must lie above `ratio_low`"):
+        loaded(write_campaign, tmp_path, selection=wrong)
+
+
+def test_a_committee_has_levels_and_keys_of_its_own(write_campaign, tmp_path):
+    asked = {"criterion": "committee", "committee": {"n_models": 5, "wanted_error_meV_per_A": 8.0}}
+    campaign = loaded(write_campaign, tmp_path, selection=asked).campaign
+    limits = criterion_limits(campaign)
+    assert (limits.score, limits.low, limits.ceiling) == ("spread", 2.0, 30.0)
+    assert limits.scales["committee"].wanted == pytest.approx(0.008)
+    assert demanded_criterion(campaign)["criterion"]["committee"]["n_models"] == 5
+    assert "bayes" not in demanded_sections(campaign, {"selection"})["selection"]
+
+
+def test_several_criteria_share_one_scale_and_their_order_does_not_matter(write_campaign, tmp_path):
+    asked = {"criterion": ["committee", "grade"], "committee": {"ratio_low": 3.0}}
+    campaign = loaded(write_campaign, tmp_path / "two", selection=asked).campaign
+    assert campaign.selection.criterion == ("grade", "committee")
+    limits = criterion_limits(campaign)
+    assert (limits.score, limits.low, limits.threshold, limits.ceiling) == ("level", 1.0, 1.0, 10.0)
+    grade, committee = limits.scales["grade"], limits.scales["committee"]
+    np.testing.assert_allclose(grade.levels(np.array([5.0, 1000.0])), [1.0, 10.0])
+    np.testing.assert_allclose(committee.levels(np.array([3.0, 30.0])), [1.0, 10.0])
+    assert set(demanded_criterion(campaign)["criterion"]) == {"grade", "committee"}
+    one = loaded(write_campaign, tmp_path / "one", selection={"criterion": ["grade"]}).campaign
+    assert one.selection.criterion == "grade"
+    assert "criterion" not in demanded_sections(one, {"selection"})["selection"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"selection": {"criterion": []}}, "empty list"),
+        ({"selection": {"criterion": ["grade", "grade"]}}, "twice"),
+        ({"selection": {"criterion": ["grade", "guess"]}}, "guess"),
+        ({"selection": {"criterion": "committee", "committee": {"n_models": 1}}}, "n_models"),
+        ({"selection": {"criterion": ["grade", "bayes"], "threshold": 7.0}}, "the same value"),
+        ({"exploration": {"gamma_stop": 50.0}}, "several criteria"),
+        ({"exploration": {"engine": "gpumd"}}, "GPUMD cannot evaluate"),
+        ({"exploration": {"dynamic": {}}}, "goes by error bars"),
+        ({"training": {"trainer": "nep"}}, "trained by the native trainer"),
+    ],
+)
+def test_what_criteria_cannot_do_is_refused_with_the_reason(
+    write_campaign, tmp_path, changes, words
+):
+    stages = [{"temperature_K": 300, "steps": 200}]
+    conditions = [{"name": "one", "start": {"n_atoms": 8}, "stages": stages}]
+    exploration = {"conditions": conditions} | changes.pop("exploration", {})
+    asked = {"selection": {"criterion": ["grade", "committee"]}, "exploration": exploration}
+    with pytest.raises(CampaignError, match=words):
+        loaded(write_campaign, tmp_path, **(asked | changes))

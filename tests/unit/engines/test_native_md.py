@@ -7,13 +7,14 @@ import pytest
 from ase.build import bulk
 
 from nepal_flows.core.active_set import ActiveSet, build_active_set
-from nepal_flows.core.bayes.bars import frame_bars
+from nepal_flows.core.bayes.bars import PosteriorBars, frame_bars
 from nepal_flows.core.bayes.evidence import Posterior
 from nepal_flows.core.bayes.features import n_features
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.core.scoring import BarScore, Scale
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.md_run import MdRun, MdSegment
 from nepal_flows.engines.native_md import default_gate, run_native_md
@@ -219,9 +220,10 @@ def test_frames_are_scored_by_the_bayesian_error_where_a_posterior_is_given(
     )  # fmt: skip
 
     def scored(wanted: float) -> MdRun:
+        criterion = BarScore(PosteriorBars(posterior, copper_model), Scale(wanted=wanted))
         return run_native_md(
-            cell(), copper_model, RAMP[:1], active_set=active_set, posterior=posterior,
-            wanted_error=wanted, seed=3, check_interval=50, gamma_low=1e-3, candidate_ceiling=1e9,
+            cell(), copper_model, RAMP[:1], active_set=active_set, bar_scores=[criterion],
+            seed=3, check_interval=50, gamma_low=1e-3, candidate_ceiling=1e9,
         )  # fmt: skip
 
     run = scored(0.0)
@@ -237,14 +239,15 @@ def test_frames_are_scored_by_the_bayesian_error_where_a_posterior_is_given(
     assert scored(1e3).trace.gamma.max() < 1.0
 
 
-def flat_posterior(model: NepModel) -> Posterior:
-    """Return a posterior whose bars follow the size of the features."""
+def flat_bars(model: NepModel) -> list[BarScore]:
+    """Return a criterion whose bars follow the size of the features."""
     n = n_features(model.architecture)
-    return Posterior(
+    posterior = Posterior(
         layer="all", root=1e-3 * np.eye(n, dtype=np.float32), priors=np.ones(4),
         noises=np.ones(3), scales=np.full(3, 2.0), training_deviations=np.full(3, 1e-3),
         n_rows=np.ones(3), n_determined=1.0, n_iterations=1,
     )  # fmt: skip
+    return [BarScore(PosteriorBars(posterior, model))]
 
 
 def test_a_trigger_interrupts_and_the_trajectory_goes_on_from_the_same_state(
@@ -253,7 +256,7 @@ def test_a_trigger_interrupts_and_the_trajectory_goes_on_from_the_same_state(
     def part(trigger: Trigger | None, resumed: MdState | None = None) -> MdRun:
         return run_native_md(
             cell(), copper_model, RAMP, active_set=active_set, check_interval=5, seed=3,
-            posterior=flat_posterior(copper_model), trigger=trigger, resumed=resumed,
+            bar_scores=flat_bars(copper_model), trigger=trigger, resumed=resumed,
             gamma_low=1e-3,
         )  # fmt: skip
 
@@ -273,13 +276,13 @@ def test_a_trigger_interrupts_and_the_trajectory_goes_on_from_the_same_state(
     assert (last.outcome, last.candidates, last.state) == ("finished", (), None)
     assert last.trace.step.tolist() == list(range(175, 256, 5))
     assert (last.trace.target_temperature_K == 900.0).all()
-    with pytest.raises(InputError, match="posterior"):
+    with pytest.raises(InputError, match="bar_scores"):
         run_native_md(cell(), copper_model, RAMP, trigger=Trigger(limit=1.0), seed=0)
 
 
 def test_a_trajectory_goes_on_without_a_jump(copper_model: NepModel) -> None:
     steady = [MdSegment("nve", 300.0, 100)]
-    options = {"seed": 1, "check_interval": 10, "posterior": flat_posterior(copper_model)}
+    options = {"seed": 1, "check_interval": 10, "bar_scores": flat_bars(copper_model)}
     whole = run_native_md(cell(), copper_model, steady, **options)
     stopped = run_native_md(
         cell(), copper_model, steady, trigger=Trigger(limit=1e-9, gap_steps=50), **options

@@ -16,42 +16,45 @@ from nepal_flows.core.bayes.features import frame_features
 from nepal_flows.core.design_rows import map_in_threads
 from nepal_flows.core.neighbours import NeighbourList
 from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.scoring import ForceBars
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import InputError
 from nepal_flows.typing import FloatArray
 from nepal_flows.units import EV_PER_CUBIC_ANGSTROM_TO_GPA
 
 
-@dataclass(frozen=True, eq=False)
-class FrameBars:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FrameBars(ForceBars):
     """Error bars of one frame, one standard deviation each.
 
     Attributes
     ----------
     energy
         Of the energy per atom, eV; NaN where the training data had no energies.
-    forces
-        Of a force component of every atom, eV/Å, shape (n_atoms,).
     stress
         Of xx, yy, zz, xy, yz and zx, GPa, shape (6,); NaN where the training data had no virials.
-    ratios
-        R of every atom, dimensionless, shape (n_atoms,).
     """
 
     energy: float
-    forces: FloatArray
     stress: FloatArray
-    ratios: FloatArray
 
-    @property
-    def force_rms(self) -> float:
-        """Expected root-mean-square force error of the frame, eV/Å."""
-        return float(np.sqrt(np.mean(self.forces**2)))
 
-    @property
-    def largest_force(self) -> float:
-        """Largest bar of any atom, eV/Å."""
-        return float(self.forces.max())
+@dataclass(frozen=True, eq=False)
+class PosteriorBars:
+    """What gives error bars from the posterior of a model.
+
+    Attributes
+    ----------
+    posterior, model
+        They belong together.
+    """
+
+    posterior: Posterior
+    model: NepModel
+
+    def bars(self, structure: Structure) -> FrameBars:
+        """Return the error bars of a structure; see :func:`frame_bars`."""
+        return frame_bars(self.posterior, self.model, structure)
 
 
 def frame_bars(
@@ -170,4 +173,11 @@ def calibration(bars: FloatArray, errors: FloatArray) -> Calibration | None:
     )
 
 
-__all__ = ["Calibration", "FrameBars", "bars_by_frame", "calibration", "frame_bars"]
+__all__ = [
+    "Calibration",
+    "FrameBars",
+    "PosteriorBars",
+    "bars_by_frame",
+    "calibration",
+    "frame_bars",
+]

@@ -1,37 +1,20 @@
 """Candidate frames scored by R against a posterior that learns the frames taken so far.
 
-The score of an atom is its R; where the error bar is at or below the accuracy that is wanted, the
-atom counts as known and its score is at most 1. Features are made anew at every look, so that
-memory does not grow with the number of candidates.
+Features are made anew at every look, so that memory does not grow with the number of candidates.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from nepal_flows.core.bayes.bars import FrameBars, frame_bars
+from nepal_flows.core.bayes.bars import frame_bars
 from nepal_flows.core.bayes.evidence import Posterior
 from nepal_flows.core.bayes.features import frame_features
 from nepal_flows.core.design_rows import map_in_threads
 from nepal_flows.core.nep.model import NepModel
+from nepal_flows.core.scoring import atom_scores
 from nepal_flows.core.structure import Structure
 from nepal_flows.typing import FloatArray, IntArray
-
-
-def atom_scores(bars: FrameBars, wanted: float = 0.0) -> FloatArray:
-    """Return the score of every atom, dimensionless, shape (n_atoms,).
-
-    Parameters
-    ----------
-    bars
-        Of the frame.
-    wanted
-        Error of a force component that is good enough, eV/Å; atoms with bars up to it score
-        below 1, the more the larger R.
-    """
-    known = bars.forces <= wanted
-    # Below 1, but not constant: windows are as long as the score remembers.
-    return np.where(known, bars.ratios / (1.0 + bars.ratios), bars.ratios)
 
 
 class PosteriorPool:
@@ -44,7 +27,7 @@ class PosteriorPool:
     structures
         The candidates.
     wanted
-        As for :func:`atom_scores`.
+        As for :func:`nepal_flows.core.scoring.atom_scores`.
     n_threads
         Threads over candidates.
     """
@@ -97,4 +80,4 @@ class PosteriorPool:
             )
 
 
-__all__ = ["PosteriorPool", "atom_scores"]
+__all__ = ["PosteriorPool"]

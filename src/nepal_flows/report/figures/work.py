@@ -14,7 +14,18 @@ from nepal_flows.report.figures.style import (
 )
 from nepal_flows.report.words import refusal, round_name
 
-STAGES = ("seed", "label", "train", "active set", "explore", "select", "assess", "validate")
+STAGES = (
+    "seed",
+    "label",
+    "train",
+    "active set",
+    "posterior",
+    "committee",
+    "explore",
+    "select",
+    "assess",
+    "validate",
+)
 """Stages in the order they run; others follow."""
 
 _TINTS = {
@@ -22,6 +33,8 @@ _TINTS = {
     "label": "blue",
     "train": "orange",
     "active set": "green",
+    "posterior": "line",
+    "committee": "ink",
     "explore": "purple",
     "select": "amber",
     "assess": "grey",

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from nepal_flows.core.active_set import build_active_set
-from nepal_flows.core.bayes.bars import FrameBars, bars_by_frame
+from nepal_flows.core.bayes.bars import bars_by_frame
 from nepal_flows.core.bayes.evidence import Posterior, posterior
 from nepal_flows.core.bayes.features import frame_features
 from nepal_flows.core.bayes.gram import gram_matrices
-from nepal_flows.core.bayes.pool import PosteriorPool, atom_scores
+from nepal_flows.core.bayes.pool import PosteriorPool
 from nepal_flows.core.nep.model import NepArchitecture, NepModel
 from nepal_flows.core.nep.potential import predict
 from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.core.scoring import ForceBars, atom_scores
 from nepal_flows.core.selection import select_frames
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.errors import InputError
@@ -87,7 +88,7 @@ def test_taking_a_frame_lowers_every_score(model: NepModel, found: Posterior) ->
 
 
 def test_accuracy_that_is_wanted_makes_atoms_known() -> None:
-    bars = FrameBars(0.0, np.array([0.01, 0.02, 0.03]), np.zeros(6), np.array([0.5, 4.0, 6.0]))
+    bars = ForceBars(forces=np.array([0.01, 0.02, 0.03]), ratios=np.array([0.5, 4.0, 6.0]))
     np.testing.assert_array_equal(atom_scores(bars), [0.5, 4.0, 6.0])
     np.testing.assert_array_equal(atom_scores(bars, 0.02), [0.5 / 1.5, 0.8, 6.0])
 
