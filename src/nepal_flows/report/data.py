@@ -10,7 +10,7 @@ import numpy as np
 from nepal_flows.core.carving.regions import Region
 from nepal_flows.core.structure import Structure
 from nepal_flows.report.totals import Totals
-from nepal_flows.report.words import GRADE, RATIO, ScoreWords
+from nepal_flows.report.words import ScoreWords, score_words
 from nepal_flows.schemas import (
     ActiveSetDoc,
     CampaignDoc,
@@ -222,8 +222,8 @@ class ReportData:
     @property
     def score(self) -> ScoreWords:
         """What tells known from unknown surroundings in this campaign."""
-        asked = (self.campaign.settings.get("selection") or {}).get("criterion")
-        return RATIO if asked == "bayes" else GRADE
+        asked = self.campaign.settings.get("selection") or {}
+        return score_words(asked.get("criterion"))
 
     @property
     def gamma_low(self) -> float | None:

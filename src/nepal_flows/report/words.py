@@ -91,6 +91,28 @@ RATIO = ScoreWords(
     "surroundings like those of the training set. Above the threshold they count as unknown.",
 )
 
+SPREAD = ScoreWords(
+    "relative spread",
+    "R",
+    "How much the members of the committee disagree about an atom's force over what they do in "
+    "training: around 1 for surroundings like those of the training set. Above the threshold they "
+    "count as unknown.",
+)
+
+LEVEL = ScoreWords(
+    "level",
+    "λ",
+    "The largest score of an atom by any of the campaign's criteria, on one scale: 1 is the "
+    "threshold of each. Above it the surroundings count as unknown.",
+)
+
+
+def score_words(criterion: object) -> ScoreWords:
+    """Return the words for the score of a campaign's criterion, as its file gives it."""
+    if isinstance(criterion, (list, tuple)):
+        return LEVEL
+    return {"bayes": RATIO, "committee": SPREAD}.get(str(criterion), GRADE)
+
 
 def glossary(score: ScoreWords) -> tuple[tuple[str, str], ...]:
     """Return the words of the page, each explained in a sentence or two."""
@@ -238,11 +260,13 @@ def sentence(text: str) -> str:
 __all__ = [
     "CRITERIA",
     "GRADE",
+    "LEVEL",
     "NONE",
     "OUTCOME_WORDS",
     "PHASE_WORDS",
     "RATIO",
     "REFUSALS",
+    "SPREAD",
     "ScoreWords",
     "count",
     "criterion",
@@ -253,6 +277,7 @@ __all__ = [
     "percent",
     "refusal",
     "round_name",
+    "score_words",
     "sentence",
     "short_hash",
     "whole",

@@ -15,6 +15,7 @@ from nepal_flows.report.words import (
     percent,
     refusal,
     round_name,
+    score_words,
     sentence,
     whole,
 )
@@ -89,3 +90,13 @@ def test_sentence_ends_and_leaves_names_alone() -> None:
     assert sentence(" liquid: too hot ") == "liquid: too hot."
     assert sentence("Done.") == "Done."
     assert sentence("") == ""
+
+
+def test_every_criterion_has_its_words():
+    names = {
+        asked: score_words(asked).name
+        for asked in (None, "grade", "bayes", "committee", ("grade", "bayes"))
+    }
+    assert names[None] == names["grade"] == "grade"
+    assert len(set(names.values())) == 4
+    assert score_words(["bayes", "committee"]).symbol == "λ"
