@@ -22,7 +22,7 @@ from nepal_flows.cluster.doctor.site import open_secrets
 from nepal_flows.cluster.slurm import SlurmQueue
 from nepal_flows.errors import StoreUnavailableError
 from nepal_flows.records.connection import translated_errors
-from nepal_flows.schemas import CampaignDoc
+from nepal_flows.schemas import Ancestry, CampaignDoc, LabelDoc
 from nepal_flows.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -181,6 +181,34 @@ def test_campaign_that_has_just_ended_is_no_problem(submitted, monkeypatch):
     monkeypatch.setattr(submitted.records, "query", lambda *_: iter([before]))
     found = campaign_findings(submitted.launchpad, submitted.records, settings=Settings())
     assert list(found) == []
+
+
+def test_labels_of_two_versions_of_a_code_are_told(submitted):
+    (campaign,) = submitted.records.query(CampaignDoc)
+    for version in ("VASP 6.4.2", "VASP 6.5.0"):
+        submitted.records.put(a_label(campaign, version))
+    (found,) = campaign_findings(submitted.launchpad, submitted.records, settings=Settings())
+    assert found.level == "note"
+    assert "made by VASP 6.4.2 and VASP 6.5.0" in found.what
+    assert "nepal check-labels FILE --versions" in found.remedy
+
+
+def a_label(campaign, version):
+    return LabelDoc(
+        key=version,
+        campaign_id=campaign.key,
+        structure_key="a" * 64,
+        settings_key="b" * 64,
+        status="done",
+        labeler="vasp",
+        labeler_version=version,
+        ancestry=Ancestry(source="seed"),
+        formula="Cu",
+        elements=["Cu"],
+        n_atoms=1,
+        volume_A3=12.0,
+        frame=campaign.structures,
+    )
 
 
 def test_jobs_without_a_workflow_are_removed(submitted):

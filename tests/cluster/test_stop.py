@@ -15,6 +15,7 @@ from nepal_flows.cluster.running import running_jobs
 from nepal_flows.cluster.stop import stop_campaign
 from nepal_flows.cluster.submit import extend_campaign, resume_campaign
 from nepal_flows.errors import CampaignError
+from nepal_flows.flows.local import mark_stopped
 from nepal_flows.flows.registration import register_campaign
 from nepal_flows.schemas import CampaignDoc, CampaignState, IterationDoc
 from nepal_flows.settings import Settings
@@ -49,6 +50,15 @@ def test_stopped_campaign_leaves_the_queue_and_goes_on_in_a_new_workflow(submitt
     assert resumed.campaign.end_state is None
     assert not resume(site, key).is_new
     assert site.database.workflows.count_documents({}) == 2
+
+
+def test_stop_that_could_not_withdraw_the_jobs_is_taken_back_by_resume(submitted):
+    site, _, key = submitted
+    mark_stopped(site.records, key)
+    resumed = resume(site, key)
+    assert not resumed.is_new
+    assert resumed.campaign.end_state is None
+    assert site.records.load(CampaignDoc, key).end_state is None
 
 
 def test_commands_stop_resume_and_extend_a_campaign(submitted):

@@ -10,7 +10,7 @@ from typing import Any
 from fireworks import LaunchPad
 
 from nepal_flows.cluster.queue import QueuedJob, campaign_queue
-from nepal_flows.cluster.slurm import SlurmQueue, cancel_slurm_jobs, slurm_queue
+from nepal_flows.cluster.slurm import SlurmQueue, cancel_slurm_job, slurm_queue
 from nepal_flows.records.owner import process_id_here
 
 
@@ -59,7 +59,8 @@ def end_jobs(jobs: Iterable[RunningJob]) -> list[RunningJob]:
     for job in jobs:
         process = process_id_here(job.process)
         if _is_in(job, slurm):
-            cancel_slurm_jobs([job.slurm_job or ""])
+            if not cancel_slurm_job(job.slurm_job or ""):  # somebody else's
+                left.append(job)
         elif process is not None:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(process, signal.SIGTERM)

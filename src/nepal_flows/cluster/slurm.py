@@ -3,7 +3,6 @@
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _ANSWER_WITHIN_S = 20.0
@@ -25,11 +24,14 @@ class SlurmQueue:
         Jobs that wait, run or are being ended.
     hosts
         Its nodes, and this machine.
+    is_private
+        Whether only one's own jobs are told (``PrivateData``): those of others may be there.
     """
 
     cluster: str
     job_ids: frozenset[str]
     hosts: frozenset[str] = field(default_factory=_this_host)
+    is_private: bool = False
 
     def is_home_of(self, cluster: str | None, host: str) -> bool:
         """Return whether a job is one of this queue: numbers of jobs repeat on every cluster.
@@ -55,12 +57,14 @@ def slurm_queue() -> SlurmQueue | None:
     config = _answer("scontrol", "show", "config")
     if jobs is None or config is None:
         return None
-    names = [line.split("=")[1].strip() for line in config.splitlines() if "ClusterName" in line]
+    told = dict(line.partition("=")[::2] for line in config.splitlines())
+    values = {name.strip(): value.strip() for name, value in told.items()}
     nodes = _answer("sinfo", "--noheader", "--Node", "--format=%n") or ""
     return SlurmQueue(
-        cluster=names[0] if names else "",
+        cluster=values.get("ClusterName", ""),
         job_ids=frozenset(jobs.split()),
         hosts=_this_host() | frozenset(nodes.split()),
+        is_private="jobs" in values.get("PrivateData", "").split(","),
     )
 
 
@@ -68,10 +72,9 @@ def _short(host: str) -> str:
     return host.partition(".")[0]
 
 
-def cancel_slurm_jobs(job_ids: Iterable[str]) -> None:
-    """End jobs of the queue that this machine submits to; those that are over are passed over."""
-    for job in job_ids:
-        _answer("scancel", job)
+def cancel_slurm_job(job_id: str) -> bool:
+    """End a job of the queue that this machine submits to; return False if that is refused."""
+    return _answer("scancel", job_id) is not None
 
 
 def _answer(*command: str) -> str | None:
@@ -86,4 +89,4 @@ def _answer(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-__all__ = ["SlurmQueue", "cancel_slurm_jobs", "slurm_queue"]
+__all__ = ["SlurmQueue", "cancel_slurm_job", "slurm_queue"]

@@ -103,16 +103,23 @@ def resume_campaign(
     prepare_database(launchpad)
     queue = campaign_queue(launchpad, campaign_id)
     document = records.load(CampaignDoc, campaign_id)  # its end is written before it leaves
+    if queue.is_active and document.end_state == "stopped":  # its jobs could not be withdrawn
+        document = _marked_open(records, document)
     if queue.is_active or document.end_state in OVER:
         return Submission(document, queue, is_new=False)
     with sole_submission(records, campaign_id):
         withdraw_jobs(launchpad, campaign_id)
-    document = document.model_copy(update={"end_state": None, "end_reasons": []})
-    records.replace(document)
+    document = _marked_open(records, document)
     campaign = Campaign.model_validate(document.settings)
     if retry_failed:
         remove_failed(records, campaign_id, campaign)
     return _added(launchpad, records, campaign, document, settings)
+
+
+def _marked_open(records: Records, document: CampaignDoc) -> CampaignDoc:
+    document = document.model_copy(update={"end_state": None, "end_reasons": []})
+    records.replace(document)
+    return document
 
 
 def extend_campaign(

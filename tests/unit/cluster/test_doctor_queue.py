@@ -145,6 +145,17 @@ def test_reservation_that_was_made_here_and_is_gone_is_taken_back(site):
     assert "is RESERVED for job 41, which SLURM has not any more" in problem.what
 
 
+def test_jobs_of_others_are_not_judged_where_slurm_does_not_tell_of_them(site, tmp_path):
+    private = SlurmQueue("ours", frozenset(), is_private=True)
+    site.launch(slurm_job="41")
+    site.change("launches", {}, launch_dir=str(tmp_path))
+    (problem,) = site.problems(lambda: private)
+    assert "SLURM has no job 41" in problem.what
+    site.change("launches", {}, launch_dir="/nonexistent/of/another")
+    assert site.problems(lambda: private) == []
+    assert len(site.problems(lambda: NONE_LEFT)) == 1
+
+
 def test_run_on_a_node_of_another_cluster_is_not_judged_by_our_slurm(site):
     site.launch("RUNNING", reserved="41", host="node1")
     assert site.problems(lambda: NONE_LEFT) == []

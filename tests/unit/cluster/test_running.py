@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from nepal_flows.cluster.running import RunningJob, end_jobs
+from nepal_flows.cluster.slurm import slurm_queue
 from nepal_flows.records.lock import CampaignLock
 from nepal_flows.records.owner import is_known_dead, process_id_here, this_process
 
@@ -41,6 +42,27 @@ def test_job_in_our_queue_is_cancelled_and_that_of_another_cluster_is_left(cance
     over = job(slurm_job="17", slurm_cluster="ours")
     assert end_jobs([ours, reserved, elsewhere, theirs, over]) == [elsewhere, theirs, over]
     assert cancelled() == ["41", "42"]
+
+
+def test_job_that_may_not_be_cancelled_is_left(cancelled, tmp_path):
+    (tmp_path / "scancel").write_text("#!/bin/sh\nexit 1\n")
+    theirs = job(slurm_job="41", slurm_cluster="ours")
+    assert end_jobs([theirs]) == [theirs]
+
+
+def test_queue_says_whose_nodes_it_has_and_what_it_keeps_to_itself(cancelled, tmp_path):
+    assert not slurm_queue().is_private
+    config = "#!/bin/sh\necho 'ClusterName = ours'\necho 'PrivateData = accounts,jobs'\n"
+    (tmp_path / "scontrol").write_text(config)
+    (tmp_path / "sinfo").write_text("#!/bin/sh\necho node1.hpc\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    queue = slurm_queue()
+    assert queue.is_private
+    assert queue.is_home_of("ours", "anywhere")
+    assert queue.is_home_of(None, "node1")
+    assert queue.is_home_of(None, socket.gethostname())
+    assert not queue.is_home_of(None, "node2")
+    assert not queue.is_home_of("theirs", "node1")
 
 
 def test_process_of_this_host_is_told_to_end_and_others_are_left(cancelled):

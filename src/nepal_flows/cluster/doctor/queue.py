@@ -1,11 +1,13 @@
 """Trouble in the FireWorks database: lost runs, failed jobs, states that contradict each other."""
 
 import datetime as dt
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 from fireworks import LaunchPad, fw_config
@@ -104,7 +106,7 @@ def _runs(
 
 
 def _launches(launchpad: LaunchPad, criteria: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    fields = ("launch_id", "fw_id", "state", "nepal_worker", "state_history", "host")
+    fields = ("launch_id", "fw_id", "state", "nepal_worker", "state_history", "host", "launch_dir")
     found = launchpad.launches.find(criteria, dict.fromkeys(fields, 1))
     return {launch["launch_id"]: launch for launch in found}
 
@@ -136,12 +138,26 @@ def _why_lost(launch: Mapping[str, Any], slurm: SlurmQueue | None, silence_s: fl
     if worker.get("process") and is_known_dead(worker["process"]):
         return f"its process on {worker['host']} is gone"
     job = worker.get("slurm_job") or reservation(launch)  # it may have died before it signed
-    if job and slurm and slurm.is_home_of(worker.get("slurm_cluster"), launch.get("host") or ""):
+    if job and slurm and _is_known_to(slurm, worker.get("slurm_cluster"), launch):
         return None if job in slurm.job_ids else f"SLURM has no job {job} any more"
     silent_s = _silence_s(launch)
     if silent_s > silence_s:
         return f"nothing was heard of it for {silent_s / 60.0:.0f} min (host {launch.get('host')})"
     return None
+
+
+def _is_known_to(slurm: SlurmQueue, cluster: str | None, launch: Mapping[str, Any]) -> bool:
+    """Return whether SLURM would tell us of the job of a launch if it were there."""
+    if not slurm.is_home_of(cluster, launch.get("host") or ""):
+        return False
+    return not slurm.is_private or _is_mine(Path(launch.get("launch_dir") or "/"))
+
+
+def _is_mine(directory: Path) -> bool:
+    try:
+        return directory.stat().st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _silence_s(launch: Mapping[str, Any]) -> float:
@@ -195,7 +211,7 @@ def _why_not_coming(
     job = reservation(launch)
     if job is None:
         return ", but no job was submitted for it." if _silence_s(launch) > silence_s else None
-    if slurm is None or job in slurm.job_ids or not slurm.is_home_of(None, launch["host"]):
+    if slurm is None or job in slurm.job_ids or not _is_known_to(slurm, None, launch):
         return None
     return f"for job {job}, which SLURM has not any more."
 
