@@ -221,7 +221,8 @@ def read_settings(**arguments: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         problems = "; ".join(
-            f"`{'.'.join(map(str, problem['loc']))}` is {problem['input']!r}: {problem['msg']}"
+            f"`{'.'.join(map(str, problem['loc']))}` is {problem['input']!r}: "
+            + ("there is no such key" if problem["type"] == "extra_forbidden" else problem["msg"])
             for problem in error.errors()
         )
         raise SettingsError(

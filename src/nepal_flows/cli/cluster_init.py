@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from nepal_flows.cli.output import print_json, print_lines
+from nepal_flows.cli.output import note, print_json, print_lines
 
 
 def init_cluster(out: Path, given: Sequence[str], *, overwrite: bool, as_json: bool) -> None:
@@ -50,8 +50,22 @@ def _asked(known: Sequence[str]) -> Iterator[str]:
     answered = {text.partition("=")[0] for text in known}
     for name, question, _ in questions():
         if name not in answered:
-            value = typer.prompt(question, default=getattr(defaults, name), err=True)
-            yield f"{name}={value}"
+            yield _answer(name, question, str(getattr(defaults, name)))
+
+
+def _answer(name: str, question: str, default: str) -> str:
+    """Return one answer, asked again until it can be used."""
+    from nepal_flows.cluster.configuration import cluster_answers
+    from nepal_flows.errors import SettingsError
+
+    while True:
+        text = f"{name}={typer.prompt(question, default=default, err=True)}"
+        try:
+            cluster_answers([text])
+        except SettingsError as error:
+            note(str(error))
+        else:
+            return text
 
 
 __all__ = ["init_cluster"]

@@ -99,7 +99,8 @@ def findings_lines(findings: Sequence["Finding"]) -> list[str]:
             by_fix = "`nepal doctor --fix`: " if finding.fix is not None else ""
             lines.append(f"        -> {by_fix}{finding.remedy}")
     n_problems = sum(finding.level == "problem" for finding in findings)
-    lines.append(f"{n_problems} problems" if n_problems else "Nothing is wrong.")
+    plural = "s" * (n_problems != 1)
+    lines.append(f"{n_problems} problem{plural}" if n_problems else "Nothing is wrong.")
     return lines
 
 

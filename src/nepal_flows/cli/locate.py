@@ -21,6 +21,9 @@ from nepal_flows.settings import read_settings
 if TYPE_CHECKING:
     from nepal_flows.campaign.read import LoadedCampaign
 
+CAMPAIGN_FILE = "campaign.yaml"
+"""What commands read where nothing is named."""
+
 STORE = "store"
 """Folder of the embedded store, inside the campaign's folder."""
 
@@ -51,7 +54,8 @@ def located_campaign(target: Path | None) -> Located:
     ----------
     target
         A campaign file, a campaign's folder, a folder with only one campaign's in it, or None for
-        the working directory.
+        the working directory. With a server a name or an id, too, and None for the campaign.yaml
+        of the working directory.
 
     Raises
     ------
@@ -60,6 +64,8 @@ def located_campaign(target: Path | None) -> Located:
     """
     kind = read_settings().store
     on_server = uses_server()
+    if target is None and on_server:
+        target = _file_here(Path.cwd())
     directory, name = _directory(target, takes_names=on_server)
     if not on_server and not (directory / STORE).is_dir():
         raise CampaignError(
@@ -75,10 +81,21 @@ def located_campaign(target: Path | None) -> Located:
     if len(found) != 1:
         known = ", ".join(sorted(str(row["name"]) for row in records.rows(CampaignDoc))) or "none"
         raise CampaignError(
-            f"The store holds {len(found)} campaigns called `{name}` (on record: {known}). "
-            "Name the campaign file."
+            f"{'Several campaigns are' if found else 'No campaign is'} called `{name}` in the "
+            f"store (on record: {known}). Name another, or the campaign file."
         )
     return Located(directory, records, found[0])
+
+
+def _file_here(here: Path) -> Path:
+    """Return the campaign file of the working directory; a server may hold those of others, too."""
+    if not (here / CAMPAIGN_FILE).is_file():
+        names = sorted(str(row["name"]) for row in server_records().rows(CampaignDoc))
+        raise CampaignError(
+            f"There is no {CAMPAIGN_FILE} in `{here}`. Name the campaign, or its file (on record: "
+            f"{', '.join(names) or 'none'})."
+        )
+    return here / CAMPAIGN_FILE
 
 
 def uses_server() -> bool:

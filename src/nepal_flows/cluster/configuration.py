@@ -88,6 +88,11 @@ def cluster_answers(given: Sequence[str]) -> ClusterAnswers:
             raise SettingsError(
                 f"`{name}` is {getattr(checked, name)!r}; a whole number is needed."
             )
+    if set(checked.host) & set("/:@"):  # not shown: a password may be in it
+        raise SettingsError(
+            "`host` is not the name of a machine. Give an address (mongodb://...) in parts: --set "
+            "host=NAME --set port=NUMBER --set user=NAME; the password goes into the files alone."
+        )
     for kind in KINDS:
         _seconds(getattr(checked, f"{kind}_walltime"), f"{kind}_walltime")
     return checked

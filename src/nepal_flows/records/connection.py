@@ -71,8 +71,9 @@ def translated_errors(store: Any) -> Iterator[None]:
         ) from error
     except _store_errors() as error:
         raise StoreUnavailableError(
-            f"The store {shown_name(store)} cannot be used: {error}. Check that the server of "
-            "jobflow.yaml runs and can be reached, then run the same command again: it continues."
+            f"The store {shown_name(store)} cannot be used: {server_words(error)}. Check its "
+            "host, user name, password and database in jobflow.yaml, then run the same command "
+            "again: it continues."
         ) from error
 
 

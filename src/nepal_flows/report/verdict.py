@@ -122,9 +122,7 @@ _STATES: dict[str, _State] = {
         "neutral",
         (_CONTINUE,),
     ),
-    "running": _State(
-        "Running", "The campaign is at work; this page shows it so far.", "neutral", ()
-    ),
+    "running": _State("Running", "The campaign is at work; this is how it stands.", "neutral", ()),
     "interrupted": _State(
         "Interrupted",
         "The campaign has not ended, and no process is working on it.",
@@ -142,7 +140,7 @@ _STATES: dict[str, _State] = {
     ),
     "in_progress": _State(
         "Not finished",
-        "The campaign has not ended; this page shows it so far.",
+        "The campaign has not ended; this is how it stands.",
         "neutral",
         (_CONTINUE,),
     ),

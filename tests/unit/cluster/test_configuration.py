@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from fireworks import FWorker, fw_config
 from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
@@ -13,6 +14,7 @@ from jobflow import JobStore
 from maggma.stores import GridFSStore, MongoStore
 
 from nepal_flows.cli.app import run_app
+from nepal_flows.cli.cluster_init import _answer
 from nepal_flows.cluster.configuration import (
     KINDS,
     ClusterAnswers,
@@ -128,6 +130,7 @@ def test_files_that_are_there_stay_unless_they_may_be_replaced(written):
         ("hots=a", "is not one of the questions.*host"),
         ("host", "NAME=VALUE"),
         ("port=many", "`port` is 'many'"),
+        ("host=mongodb://anna:s3cret@db:27017", "`host` is not the name of a machine"),
         ("gpu_walltime=a day", "`gpu_walltime` is 'a day'"),
     ],
 )
@@ -159,3 +162,10 @@ def test_command_writes_folders_and_says_how_to_go_on(tmp_path, capsys):
     assert document["choices"]["host"] == "db"
     assert len(document["files"]) == 19
     assert run_app(arguments) == 2
+
+
+def test_question_is_asked_again_until_its_answer_can_be_used(monkeypatch, capsys):
+    answers = iter(["24h", "1-00:00:00"])
+    monkeypatch.setattr(typer, "prompt", lambda *_, **__: next(answers))
+    assert _answer("gpu_walltime", "Longest run there", "24:00:00") == "gpu_walltime=1-00:00:00"
+    assert "`gpu_walltime` is '24h'" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from nepal_flows.errors import SettingsError
         "password: s3cret",
         'additional_stores: {records: {"password": "s3cret"}}',
         "password: '#s3cret'",
+        "password: nullify",
         "uri: mongodb://anna:s3cr/et@db/",
         "host: mongodb+srv://anna:s3cret@db",
     ],
@@ -26,7 +27,16 @@ def test_password_in_any_form_is_found(tmp_path, line):
 
 
 @pytest.mark.parametrize(
-    "line", ["password:", "password: # yours", "password: ''", "# password: x"]
+    "line",
+    [
+        "password:",
+        "password: # yours",
+        "password: ''",
+        "# password: x",
+        "password: null",
+        "password: ~  # none",
+        "{password: null, port: 1}",
+    ],
 )
 def test_place_for_a_password_is_none(tmp_path, line):
     file = tmp_path / "jobflow.yaml"

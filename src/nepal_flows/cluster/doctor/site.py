@@ -18,7 +18,7 @@ from nepal_flows.cluster.launchpad import launchpad_file
 
 _SECRET = re.compile(
     r"(?mi)^\s*(?!#)[^#\n]*"
-    r"(password[\"']?\s*:\s*([\"'][^\"'\s]|[^\s#\"',}])|mongodb(\+srv)?://[^:\s]*:\S+@)"
+    r"(password[\"']?\s*:\s*(?!(?:null|~)\s*(?:[,}#]|$))([\"'][^\"'\s]|[^\s#\"',}])|mongodb(\+srv)?://[^:\s]*:\S+@)"
 )
 _PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 _LEAST_FREE_GB = 5.0
