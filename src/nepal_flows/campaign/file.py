@@ -50,7 +50,8 @@ def parsed_file(path: Path) -> tuple[Any, dict[Location, int]]:
     """
     if not path.is_file():
         raise CampaignError(
-            f"There is no campaign file `{path}`. Write one with `nepal init POSCAR`."
+            f"There is no campaign file `{path}`. Give the path of one, or write it with `nepal "
+            "init POSCAR`."
         )
     try:
         text = path.read_text(encoding="utf-8")

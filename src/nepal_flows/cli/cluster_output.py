@@ -45,13 +45,18 @@ def submission_lines(submission: "Submission") -> list[str]:
 def stopped_lines(stopped: "Stopped") -> list[str]:
     """Return what became of a campaign that was stopped as text."""
     name = stopped.campaign.name
-    lines = [f"{name}: {stopped.campaign.end_state}; nothing of it is queued any more"]
+    from nepal_flows.cluster.submit import OVER
+
+    end_state = stopped.campaign.end_state
+    lines = [f"{name}: {end_state}; nothing of it is queued any more"]
     if stopped.n_ended:
         lines.append(f"  ended       {stopped.n_ended} jobs that ran, or waited in the queue")
     lines += [
         f"  goes on     {job.name} (Firework {job.fw_id}) on {job.host}, to its end"
         for job in stopped.running
     ]
+    if end_state in OVER:
+        return [*lines, "To go on, raise its budget: nepal extend FILE --labels N --iterations N"]
     return [*lines, f"Go on with: nepal resume {name}"]
 
 

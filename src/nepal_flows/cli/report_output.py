@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 
+_NO_QUEUE = (
+    "  queue       unknown: no my_launchpad.yaml was found (source env.sh or set `launchpad_file`)",
+    "  next        if it was never submitted: nepal run, with the same campaign file",
+)
+
 
 def write_campaign_report(located: Located, out: Path | None, *, running: bool | None) -> Path:
     """Write the report of a campaign and return its path.
@@ -41,6 +46,8 @@ def status_lines(located: Located, state: CampaignRunState) -> list[str]:
     told = [line for line in lines if not line.startswith("  next ")]
     if state.queue_error is not None:
         return [*told, "  queue       unknown: FireWorks' database does not answer"]
+    if not state.is_queue_known and located.campaign.end_state is None:
+        return [*told, *_NO_QUEUE]
     if state.queue is None:
         return lines
     return [*told, *queue_lines(state.queue), *next_lines(located.campaign, state.queue)]
@@ -73,7 +80,8 @@ def status_content(located: Located, state: CampaignRunState) -> dict[str, Any]:
 
 def _newest(located: Located, state: CampaignRunState) -> ReportData:
     """Return a campaign's newest documents; who works on it is unknown if the queue is."""
-    is_running = None if state.queue_error is not None else state.is_running
+    is_unknown = state.queue_error is not None or not state.is_queue_known
+    is_running = None if is_unknown else state.is_running
     return newest_data(located.records, located.campaign.key, is_running=is_running)
 
 

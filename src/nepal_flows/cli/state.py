@@ -22,11 +22,15 @@ class CampaignRunState:
         Its jobs in FireWorks; None where it was never submitted, or FireWorks is not configured.
     queue_error
         Why the queue could not be asked, if so.
+    is_queue_known
+        Whether this machine can know of a queue: not where documents are on a server, where
+        workers may find them, and FireWorks is not configured.
     """
 
     is_running: bool
     queue: "CampaignQueue | None" = None
     queue_error: StoreUnavailableError | None = None
+    is_queue_known: bool = True
 
 
 def campaign_state(located: Located) -> CampaignRunState:
@@ -42,7 +46,7 @@ def campaign_state(located: Located) -> CampaignRunState:
     except StoreUnavailableError as error:  # what is on record can be told all the same
         return CampaignRunState(running_here, queue_error=error)
     if launchpad is None:
-        return CampaignRunState(running_here)
+        return CampaignRunState(running_here, is_queue_known=running_here)
     from nepal_flows.cluster.queue import campaign_queue
 
     queue = campaign_queue(launchpad, located.campaign.key)
