@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from nepal_flows.campaign.crystal import crystal_problems
 from nepal_flows.campaign.exploration import CellChoice, Mix, Start
 from nepal_flows.campaign.labels import (
     SAID_ELSEWHERE,
@@ -38,6 +39,7 @@ def campaign_problems(campaign: Campaign, structures: Sequence[Structure]) -> li
         *_element_problems(campaign, structures),
         *_label_problems(campaign),
         *_number_problems(campaign),
+        *crystal_problems(campaign),
     ]
     if campaign.small_cells is None:
         return [*found, *_cell_problems(campaign, structures)]

@@ -91,8 +91,19 @@ def _limits_of(campaign: Campaign, criterion: Criterion) -> Limits:
         stop=None,
         ceiling=ANY_RATIO,
         threshold=1.0 / ANY_RATIO,
-        scales={criterion: Scale(wanted=EV_PER_MEV * max(bars))},
+        scales={criterion: Scale(wanted=EV_PER_MEV * max(bars), believed=believed_ratio(campaign))},
     )
+
+
+def believed_ratio(campaign: Campaign) -> float:
+    """Return the R up to which small bars are believed.
+
+    What an expansion leaves out does not show near the sites: fitted to small displacements alone
+    it is exact there, and its bars stay small where it is wrong.
+    """
+    if campaign.model.force_constants is None:
+        return float("inf")
+    return campaign.selection.bayes.ratio_ceiling
 
 
 def _limits_of_ratio(section: RatioSection, criterion: Criterion, score: Score) -> Limits:
@@ -106,4 +117,4 @@ def _limits_of_ratio(section: RatioSection, criterion: Criterion, score: Score) 
     )
 
 
-__all__ = ["Limits", "Score", "criterion_limits"]
+__all__ = ["Limits", "Score", "believed_ratio", "criterion_limits"]

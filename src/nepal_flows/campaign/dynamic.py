@@ -35,7 +35,7 @@ class DynamicSection(Section):
 
     @model_validator(mode="after")
     def _floor_below_limit(self) -> "DynamicSection":
-        if self.floor_meV_per_A >= self.limit_meV_per_A:
+        if self.rule == "relative" and self.floor_meV_per_A >= self.limit_meV_per_A:
             raise ValueError("`floor_meV_per_A` must lie below `limit_meV_per_A`")
         return self
 

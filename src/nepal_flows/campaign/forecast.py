@@ -252,7 +252,7 @@ def build_forecast(
     members = 0.0
     if "committee" in campaign.selection.criteria:
         members = campaign.selection.committee.n_models - 1.0
-    one_label = _mean_label_seconds(campaign.labels, labelled, primitive_n_atoms, valences)
+    one_label = mean_label_seconds(campaign.labels, labelled, primitive_n_atoms, valences)
     # A check evaluates every member of a committee, the model itself included.
     calls = 1.0 + (members + 1.0 if members else 0.0) / exploration.check_interval
     md = steps_total * calls * weight * MD_US_PER_NEIGHBOUR * 1e-6
@@ -295,12 +295,13 @@ def _on_gpu(name: str, engine: str) -> Stage | None:
     return None if engine == "native" else Stage(name, 0.0, f"`{engine}` on a GPU, not forecast")
 
 
-def _mean_label_seconds(
+def mean_label_seconds(
     labels: Labels,
     labelled: Sequence[Structure],
     primitive_n_atoms: int,
     valences: Mapping[str, float],
 ) -> float:
+    """Return the expected CPU time of a label, averaged over structures, s."""
     total = 0.0
     for structure in labelled:
         points = 1.0
@@ -328,6 +329,7 @@ __all__ = [
     "Stage",
     "build_forecast",
     "label_seconds",
+    "mean_label_seconds",
     "reduced_kpoints",
     "training_seconds",
 ]

@@ -14,6 +14,7 @@ from nepal_flows.campaign.exploration import (
     SeedsSection,
     ValidationSection,
 )
+from nepal_flows.campaign.force_constants import ForceConstantsSection
 from nepal_flows.campaign.labels import AseLabels, LabelsSection
 from nepal_flows.campaign.section import (
     LARGEST_CELL,
@@ -55,7 +56,9 @@ class ZblSection(Section):
 
 
 class ModelSection(Section):
-    """Shape of the NEP4 model."""
+    """Shape of the model: a NEP4, or force constants."""
+
+    younger: ClassVar[frozenset[str]] = frozenset({"force_constants"})
 
     elements: Literal["auto"] | tuple[Symbol, ...] = Field(
         "auto", description="Elements in the order of types; `auto`: those of the structures."
@@ -76,6 +79,11 @@ class ModelSection(Section):
     )
     neuron: int = Field(20, ge=1, le=120, description="Neurons of the hidden layer.")
     zbl: ZblSection | None = Field(None, description="Repulsion at short distances, or null.")
+    force_constants: ForceConstantsSection | None = Field(
+        None,
+        description="A force-constant expansion instead of a NEP, for crystals whose atoms stay on "
+        "their sites; it is trained dynamically, and the other keys but `elements` do not count.",
+    )
 
     @field_validator("elements")
     @classmethod

@@ -8,6 +8,7 @@ import numpy as np
 
 from nepal_flows.campaign.advice import Advice, small_cell_advice
 from nepal_flows.campaign.criterion import criterion_limits
+from nepal_flows.campaign.expansion import Expansion, expansion_forecast, expansion_of
 from nepal_flows.campaign.exploration import Condition
 from nepal_flows.campaign.forecast import Forecast, build_forecast
 from nepal_flows.campaign.fragments import carving_words, labelled_sample
@@ -122,6 +123,8 @@ class Plan:
         Stages of small cells, if there are any; ``conditions`` are then those of the first.
     advice
         Whether small cells pay; None without them.
+    expansion
+        The terms of force constants; None where the model is a NEP.
     """
 
     nep_in: str
@@ -137,6 +140,7 @@ class Plan:
     problems: tuple[PlanProblem, ...]
     stages: tuple[StagePlan, ...] = ()
     advice: Advice | None = None
+    expansion: Expansion | None = None
 
     @property
     def errors(self) -> tuple[PlanProblem, ...]:
@@ -159,6 +163,8 @@ def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
     CampaignError
         If a seed or a starting structure cannot be made.
     """
+    if campaign.model.force_constants is not None:
+        return _crystal_plan(campaign, structures)
     nep_input = nep_input_of(campaign)
     architecture = nep_input.architecture
     seeds = [seed.structure for seed in seed_structures(campaign, structures)]
@@ -232,6 +238,49 @@ def build_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
             primitive_n_atoms=primitive_cell(structures[0]).n_atoms,
             valences={symbol: valence_electrons(symbol) for symbol in architecture.elements},
         ),
+    )
+
+
+def _crystal_plan(campaign: Campaign, structures: Sequence[Structure]) -> Plan:
+    """Return what a campaign will do whose model is force constants."""
+    seeds = [seed.structure for seed in seed_structures(campaign, structures)]
+    starts = list(_sample_starts(campaign, structures).values())
+    factor = campaign.confirmation.size_factor
+    larger = list(_sample_starts(campaign, structures, factor=factor).values())
+    found, problems = expansion_of(campaign, structures)
+    expansion = found or Expansion((), (), 0.0)
+    forecast = expansion_forecast(
+        campaign,
+        expansion,
+        labelled=[*seeds, *starts],
+        starts=starts,
+        primitive_n_atoms=primitive_cell(structures[0]).n_atoms,
+        valences={symbol: valence_electrons(symbol) for symbol in campaign.model.elements},
+    )
+    doubts = plan_problems(
+        campaign,
+        structures=structures,
+        starts=starts,
+        larger=larger,
+        needs=(),
+        forecast=forecast,
+    )
+    return Plan(
+        nep_in="",
+        n_descriptors=0,
+        n_projection=0,
+        n_parameters=expansion.n_parameters,
+        needs=(),
+        n_seeds=len(seeds),
+        seed_formulas=tuple(formula(seed) for seed in seeds),
+        sample=seeds[0] if seeds else starts[0],
+        conditions=tuple(
+            _condition_plan(campaign, *cells)
+            for cells in zip(campaign.exploration.conditions, starts, larger, strict=True)
+        ),
+        forecast=forecast,
+        problems=(*problems, *doubts),
+        expansion=expansion,
     )
 
 
@@ -353,7 +402,7 @@ def _condition_plan(
         duration=condition.n_steps * step * 1e-3,
         is_extreme=condition.extreme,
         input="\n".join(lines),
-        carving=carving_words(campaign, start),
+        carving="" if campaign.model.force_constants else carving_words(campaign, start),
     )
 
 

@@ -54,11 +54,12 @@ def plan_problems(
     forecast
         Counts and cost.
     """
+    is_nep = campaign.model.force_constants is None
     found = [
         *_time_step_problems(campaign),
         *_condition_problems(campaign, structures, starts, larger),
         *_gpumd_problems(campaign, starts, larger),
-        *_carving_problems(campaign, starts, larger),
+        *(_carving_problems(campaign, starts, larger) if is_nep else ()),
         *_need_problems(campaign, needs, forecast),
         *label_problems(campaign, structures),
         *_cost_problems(campaign, forecast),
@@ -92,7 +93,8 @@ def _condition_problems(
     larger: Sequence[Structure],
 ) -> list[PlanProblem]:
     found = []
-    radial = campaign.model.cutoff_A[0]
+    expansion = campaign.model.force_constants
+    radial = campaign.model.cutoff_A[0] if expansion is None else expansion.cutoffs_A[0]
     for index, condition in enumerate(campaign.exploration.conditions):
         place = f"exploration.conditions[{index}] ({condition.name})"
         start = starts[index]
@@ -109,7 +111,7 @@ def _condition_problems(
                     "warning",
                     place,
                     f"Even the confirmation's cell ({larger[index].n_atoms} atoms, {thick:.1f} Å "
-                    f"thin) is thinner than the radial cutoff {radial:g} Å; raise "
+                    f"thin) is thinner than the largest cutoff {radial:g} Å; raise "
                     "`confirmation.size_factor`.",
                 )
             )

@@ -32,7 +32,9 @@ class RatioSection(Section):
         2.0, gt=1.0, description="R above which an environment is unknown, and may be labelled."
     )
     ratio_ceiling: Positive = Field(
-        30.0, description="Frames with an R above this are rejected as exploded."
+        30.0,
+        description="Frames with an R above this are rejected as exploded. Of force constants: R "
+        "up to which small bars are believed; beyond it a trajectory is interrupted.",
     )
     wanted_error_meV_per_A: NonNegative = Field(
         0.0,

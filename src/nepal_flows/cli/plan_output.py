@@ -1,6 +1,7 @@
 """How `nepal plan` shows a plan."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from nepal_flows.campaign.advice import advice_line
@@ -41,7 +42,8 @@ def plan_content(loaded: LoadedCampaign, plan: Plan, label_text: str) -> dict[st
     forecast = plan.forecast
     return {
         "campaign": loaded.campaign.name,
-        "nep_in": plan.nep_in,
+        "nep_in": plan.nep_in or None,
+        "force_constants": plan.expansion,
         "n_descriptors": plan.n_descriptors,
         "n_projection": plan.n_projection,
         "n_parameters": plan.n_parameters,
@@ -86,9 +88,7 @@ def plan_lines(loaded: LoadedCampaign, plan: Plan, label_text: str, *, brief: bo
     lines = [
         f"Campaign {campaign.name}",
         "",
-        f"Model: {', '.join(campaign.model.elements)}; D = {plan.n_descriptors} descriptors, "
-        f"d = {plan.n_projection} network parameters per element, {plan.n_parameters} in all",
-        *_need_lines(plan),
+        *_model_lines(plan, campaign.model.elements),
         "",
         f"Seeds: {plan.n_seeds} ({_counted(plan.seed_formulas)})",
         *_stage_lines(plan),
@@ -99,7 +99,8 @@ def plan_lines(loaded: LoadedCampaign, plan: Plan, label_text: str, *, brief: bo
         *_forecast_lines(loaded, plan),
     ]
     if not brief:
-        lines += ["", "nep.in:", _indented(plan.nep_in), "", "Molecular dynamics:"]
+        lines += [] if plan.expansion else ["", "nep.in:", _indented(plan.nep_in)]
+        lines += ["", "Molecular dynamics:"]
         for condition in plan.conditions:
             lines += [f"  {condition.name}", _indented(condition.input, 4)]
         lines += ["", f"Label of a sample ({formula(plan.sample)}):", _indented(label_text)]
@@ -114,6 +115,21 @@ def problem_lines(plan: Plan) -> list[str]:
         return ["", "Nothing speaks against running it."]
     verdict = "This cannot run:" if plan.errors else "Think about this before running:"
     return ["", verdict, *lines]
+
+
+def _model_lines(plan: Plan, elements: Sequence[str]) -> list[str]:
+    """Return what the model is, and what it needs."""
+    if plan.expansion is not None:
+        return [
+            f"Model: force constants of a crystal of {', '.join(elements)}, {plan.n_parameters} "
+            "parameters",
+            _indented(plan.expansion.words),
+        ]
+    return [
+        f"Model: {', '.join(elements)}; D = {plan.n_descriptors} descriptors, "
+        f"d = {plan.n_projection} network parameters per element, {plan.n_parameters} in all",
+        *_need_lines(plan),
+    ]
 
 
 def _need_lines(plan: Plan) -> list[str]:

@@ -62,11 +62,14 @@ class Scale:
         A level is the power of score over `low` with this exponent.
     wanted
         Error of a force component that is good enough, eV/Å.
+    believed
+        R up to which bars that are good enough are believed.
     """
 
     low: float = 1.0
     exponent: float = 1.0
     wanted: float = 0.0
+    believed: float = np.inf
 
     def levels(self, scores: FloatArray) -> FloatArray:
         """Return the levels of scores, dimensionless, of the same shape."""
@@ -92,7 +95,7 @@ class BarScore:
     scale: Scale = Scale()
 
 
-def atom_scores(bars: ForceBars, wanted: float = 0.0) -> FloatArray:
+def atom_scores(bars: ForceBars, wanted: float = 0.0, *, believed: float = np.inf) -> FloatArray:
     """Return the score of every atom, dimensionless, shape (n_atoms,).
 
     Parameters
@@ -102,8 +105,10 @@ def atom_scores(bars: ForceBars, wanted: float = 0.0) -> FloatArray:
     wanted
         Error of a force component that is good enough, eV/Å; atoms with bars up to it score
         below 1, the more the larger R.
+    believed
+        R up to which a small bar is believed; beyond it an atom counts as unknown.
     """
-    known = bars.forces <= wanted
+    known = (bars.forces <= wanted) & (bars.ratios <= believed)
     # Below 1, but not constant: windows are as long as the score remembers.
     return np.where(known, bars.ratios / (1.0 + bars.ratios), bars.ratios)
 
@@ -122,7 +127,11 @@ def scored_bars(criteria: Sequence[BarScore], structure: Structure) -> ForceBars
     return ForceBars(
         forces=np.max([bars.forces for bars, _ in found], axis=0),
         ratios=np.max(
-            [scale.levels(atom_scores(bars, scale.wanted)) for bars, scale in found], axis=0
+            [
+                scale.levels(atom_scores(bars, scale.wanted, believed=scale.believed))
+                for bars, scale in found
+            ],
+            axis=0,
         ),
     )
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from nepal_flows.core.active_set import ActiveSet
 from nepal_flows.core.elements import SYMBOLS
 from nepal_flows.core.extrapolation import structure_grades
-from nepal_flows.core.md.dynamics import Checks, Dynamics
+from nepal_flows.core.md.dynamics import Checks, Stretch
 from nepal_flows.core.md.thinning import BestOfBlocks
 from nepal_flows.core.scoring import BarScore, Scale, scored_bars
 from nepal_flows.core.structure import Structure
@@ -29,6 +30,30 @@ _COLUMNS = {
     "pressure_GPa": "pressure",
     "volume_A3": "volume",
 }
+
+
+class Moving(Protocol):
+    """Dynamics in progress, whatever the model: ``core.md.dynamics.Dynamics`` and its like."""
+
+    start: Structure
+    check_interval: int
+    finished_steps: int
+    failure: str | None
+    has_exploded: bool
+
+    @property
+    def structure(self) -> Structure:
+        """The current frame."""
+
+    @property
+    def velocities(self) -> FloatArray:
+        """Current velocities, shape (n_atoms, 3), Å/fs."""
+
+    def run(self, stretch: Stretch, *, n_done: int = 0, n_steps: int | None = None) -> Checks:
+        """Run some steps of a stretch and return what was recorded."""
+
+    def frame(self, checks: Checks, index: int) -> Structure:
+        """Return the structure of one check."""
 
 
 @dataclass(eq=False)
@@ -54,7 +79,7 @@ class ErrorBars:
 class Collector:
     """What a run has gathered so far; positions are kept of chosen frames alone."""
 
-    dynamics: Dynamics
+    dynamics: Moving
     active_set: ActiveSet | None
     grade_scale: Scale | None
     bars: ErrorBars | None
@@ -152,7 +177,10 @@ class Collector:
             )
         if self.trigger is not None and self.bars is not None:
             why = self.trigger.reason(
-                step - self.first_step, self.bars.largest, self.dynamics.check_interval
+                step - self.first_step,
+                self.bars.largest,
+                self.dynamics.check_interval,
+                score=gamma,
             )
             return None if why is None else ("stopped_by_grade", f"{why} at step {step}")
         return None
@@ -198,4 +226,4 @@ class Collector:
         return MdTrace(**columns, gamma_by_element=by_element)
 
 
-__all__ = ["Collector", "ErrorBars"]
+__all__ = ["Collector", "ErrorBars", "Moving"]

@@ -16,25 +16,21 @@ atoms, cutoffs 5/4 Å, 40 neurons; 4, 240 and 330 µs for 2 atoms; see benchmark
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
 from ase.data import atomic_masses
 
 from nepal_flows.core.active_set import ActiveSet
 from nepal_flows.core.gate import PhysicsGate
-from nepal_flows.core.md.dynamics import Dynamics, Stretch
+from nepal_flows.core.md.dynamics import Dynamics
 from nepal_flows.core.md.thinning import BestOfBlocks
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.scoring import BarScore, Scale
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.md_collector import Collector, ErrorBars
+from nepal_flows.engines.md_protocol import audit_steps, follow, stretches_of
 from nepal_flows.engines.md_run import MdRun, MdSegment
-from nepal_flows.engines.outcome import Outcome
 from nepal_flows.engines.trigger import MdState, Trigger
 from nepal_flows.errors import ActiveSetError, InputError
 from nepal_flows.io.covalent import smallest_distances
-from nepal_flows.units import EV_PER_CUBIC_ANGSTROM_TO_GPA
-
-_AUDIT_STREAM = 1
 
 
 def default_gate(structure: Structure) -> PhysicsGate:
@@ -135,14 +131,13 @@ def run_native_md(
         )  # fmt: skip
         low, high = (ratio * first_volume / structure.volume for ratio in gate.volume_ratio)
         gate = replace(gate, volume_ratio=(low, high))
-    couplings = {
-        "time_step": time_step_fs,
-        "thermostat_time": thermostat_time_fs,
-        "barostat_time": barostat_time_fs,
-        "bulk_modulus": bulk_modulus_GPa / EV_PER_CUBIC_ANGSTROM_TO_GPA,
-    }
-    stretches = [_stretch(segment, couplings) for segment in protocol]
-    requested = sum(stretch.n_steps for stretch in stretches)
+    stretches = stretches_of(
+        protocol,
+        time_step_fs=time_step_fs,
+        thermostat_time_fs=thermostat_time_fs,
+        barostat_time_fs=barostat_time_fs,
+        bulk_modulus_GPa=bulk_modulus_GPa,
+    )
     dynamics = Dynamics(
         model,
         structure,
@@ -156,9 +151,6 @@ def run_native_md(
         velocities=None if resumed is None else resumed.velocities,
     )
     dynamics.finished_steps = first_step
-    checks = range(
-        max(burn_in_steps, first_step) // check_interval + 1, requested // check_interval + 1
-    )
     collector = Collector(
         dynamics=dynamics,
         active_set=active_set,
@@ -171,29 +163,23 @@ def run_native_md(
         first_volume=first_volume,
         ceiling=candidate_ceiling,
         candidates=BestOfBlocks(n_candidates),
-        audit_steps=_audit_steps(checks, check_interval, n_audit, seed),
+        audit_steps=audit_steps(
+            stretches,
+            n_audit,
+            first_step=max(burn_in_steps, first_step),
+            check_interval=check_interval,
+            seed=seed,
+        ),
     )
     stops = gamma_stop is not None or trigger is not None
-    n_per_call = check_interval * (1 if stops else dynamics.checks_per_call())
-    stopped: tuple[Outcome, str] | None = None
-    reason = gate.violation(structure)
-    if reason is not None:
-        stopped = ("stopped_by_gate", f"at the start: {reason}")
-    begin = 0
-    for stretch in stretches:
-        done = min(max(first_step - begin, 0), stretch.n_steps)
-        begin += stretch.n_steps
-        while stopped is None and done < stretch.n_steps:
-            n_steps = min(n_per_call, stretch.n_steps - done)
-            stopped = collector.take(dynamics.run(stretch, n_done=done, n_steps=n_steps))
-            done += n_steps
-            if stopped is None and dynamics.failure is not None:
-                outcome: Outcome = "crashed" if dynamics.has_exploded else "stopped_by_gate"
-                stopped = (outcome, dynamics.failure)
-            if progress is not None:
-                progress(dynamics.finished_steps - first_step, requested - first_step)
-    outcome, why = stopped or ("finished", None)
-    return collector.result(outcome, why, requested - first_step)
+    return follow(
+        dynamics,
+        stretches,
+        collector,
+        n_per_call=check_interval * (1 if stops else dynamics.checks_per_call()),
+        violation=gate.violation(structure),
+        progress=progress,
+    )
 
 
 def _check_arguments(
@@ -217,29 +203,6 @@ def _check_arguments(
             f"The active set belongs to the model {active_set.model_sha256[:12]}, not to "
             f"{model_sha256[:12]}. Build it again with this nep.txt."
         )
-
-
-def _stretch(segment: MdSegment, couplings: dict[str, float]) -> Stretch:
-    return Stretch(
-        ensemble=segment.ensemble,
-        temperature=_pair(segment.temperature_K),
-        n_steps=segment.n_steps,
-        pressure=_pair(segment.pressure_GPa, 1.0 / EV_PER_CUBIC_ANGSTROM_TO_GPA),
-        **couplings,
-    )
-
-
-def _pair(value: float | tuple[float, float], factor: float = 1.0) -> tuple[float, float]:
-    if isinstance(value, Sequence):
-        return (float(value[0]) * factor, float(value[1]) * factor)
-    return (float(value) * factor, float(value) * factor)
-
-
-def _audit_steps(checks: range, check_interval: int, n_audit: int, seed: int) -> frozenset[int]:
-    """Return the steps of the checks that are drawn for the audit."""
-    rng = np.random.default_rng([seed, _AUDIT_STREAM])
-    n = min(n_audit, len(checks))
-    return frozenset(int(c) * check_interval for c in rng.choice(checks, n, replace=False))
 
 
 __all__ = ["default_gate", "run_native_md"]

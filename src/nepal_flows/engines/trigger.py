@@ -33,6 +33,9 @@ class Trigger:
         Bar below which the relative rule does not interrupt, eV/Å.
     average_steps
         Length of the average.
+    score
+        Largest score that is let pass however small the bar: bars far from all labels are not
+        believed.
     """
 
     limit: float
@@ -40,6 +43,7 @@ class Trigger:
     factor: float | None = None
     floor: float = 0.0
     average_steps: int = 1000
+    score: float = float("inf")
 
     def __post_init__(self) -> None:
         if not self.limit > 0.0 or self.gap_steps < 1 or self.average_steps < 1:
@@ -48,7 +52,9 @@ class Trigger:
                 f"average over {self.average_steps} makes no sense; all must be positive."
             )
 
-    def reason(self, n_steps: int, bars: Sequence[float], interval: int) -> str | None:
+    def reason(
+        self, n_steps: int, bars: Sequence[float], interval: int, *, score: float = 0.0
+    ) -> str | None:
         """Return why the trajectory is interrupted, or None.
 
         Parameters
@@ -59,19 +65,25 @@ class Trigger:
             Largest bar of every check since then, eV/Å, the last one of this step.
         interval
             Steps between checks.
+        score
+            Largest score of this step.
         """
         if n_steps < self.gap_steps:
             return None
         last = bars[-1]
         if last > self.limit:
             return f"error bar {last:.3g} eV/Å, limit {self.limit:g}"
-        if self.factor is None or last <= self.floor:
-            return None
+        if score > self.score:
+            return f"error bar {last:.3g} eV/Å at R = {score:.3g}, believed up to {self.score:g}"
+        return None if self.factor is None else self._relative_reason(bars, interval, self.factor)
+
+    def _relative_reason(self, bars: Sequence[float], interval: int, factor: float) -> str | None:
+        last = bars[-1]
         before = bars[-1 - max(1, self.average_steps // interval) : -1]
-        if len(before) < _FEWEST_FOR_MEAN:
+        if last <= self.floor or len(before) < _FEWEST_FOR_MEAN:
             return None
         mean = float(np.sqrt(np.mean(np.square(before))))
-        if last <= self.factor * mean:
+        if last <= factor * mean:
             return None
         return f"error bar {last:.3g} eV/Å, {last / mean:.2f} times its average"
 

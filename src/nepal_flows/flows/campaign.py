@@ -19,6 +19,7 @@ from nepal_flows.jobs import (
     TrainMaker,
     ValidateMaker,
 )
+from nepal_flows.jobs.force_constants import FitCrystalMaker
 from nepal_flows.jobs.routing import routed
 from nepal_flows.records import Records
 from nepal_flows.schemas import CampaignDoc, CampaignState, EndState, IterationDoc
@@ -120,10 +121,17 @@ class CampaignMaker(StageMaker):
         place = (state.campaign_id, state.iteration, "end")
         jobs: list[Any] = []
         model_key: Any = state.previous_model_key
+        by_solve = campaign.model.force_constants is not None
         if end_state != "converged":
-            train = placed(TrainMaker(campaign=campaign).make(state), *place)
+            trainer = FitCrystalMaker if by_solve else TrainMaker
+            train = placed(trainer(campaign=campaign).make(state), *place)
             jobs.append(train)
             model_key = train.output.key
+        if by_solve:
+            closer = CloseMaker(campaign=campaign)
+            close = closer.make(state, end_state, reasons, None, model_key=model_key)
+            jobs.append(placed(close, *place))
+            return routed(Flow(jobs, name=f"{campaign.name} end"), self.routes)
         active_set = placed(ActiveSetMaker(campaign=campaign).make(model_key), *place)
         jobs.append(active_set)
         validation_key = None

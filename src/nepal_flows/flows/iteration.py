@@ -20,6 +20,12 @@ from nepal_flows.jobs import (
     StageMaker,
     TrainMaker,
 )
+from nepal_flows.jobs.force_constants import (
+    AssessCrystalMaker,
+    ExploreCrystalMaker,
+    FitCrystalMaker,
+    SelectCrystalMaker,
+)
 from nepal_flows.records import derived_uuid
 from nepal_flows.schemas import CampaignState
 
@@ -53,6 +59,8 @@ class IterationMaker(StageMaker):
         """
         campaign = campaign_at(self.campaign, state.size_stage)
         place = (state.campaign_id, state.iteration)
+        if campaign.model.force_constants is not None:
+            return self._of_force_constants(state, after)
         train = placed(TrainMaker(campaign=campaign).make(state, after=after), *place)
         active_set = placed(ActiveSetMaker(campaign=campaign).make(train.output.key), *place)
         grader_key = active_set.output.key
@@ -95,6 +103,31 @@ class IterationMaker(StageMaker):
             *place,
         )
         jobs: list[Any] = [*made, *explore, *carve, select, label, assess]
+        return Flow(jobs, output=assess.output, name=f"iteration {state.iteration}")
+
+    def _of_force_constants(self, state: CampaignState, after: Any) -> Flow:
+        """Return the iteration of a campaign whose model is force constants."""
+        place = (state.campaign_id, state.iteration)
+        fit = placed(FitCrystalMaker(campaign=self.campaign).make(state, after=after), *place)
+        model_key = fit.output.key
+        explorer = ExploreCrystalMaker(campaign=self.campaign, bundle_size=self.explore_bundle)
+        explore = [
+            placed(explorer.make(state, model_key, bundle), *place, number)
+            for number, bundle in enumerate(explorer.bundles(state.phase))
+        ]
+        explorations = [job.output.keys for job in explore]
+        select = placed(
+            SelectCrystalMaker(campaign=self.campaign).make(state, model_key, explorations), *place
+        )
+        labeler = self.labeler or LabelMaker(campaign=self.campaign)
+        label = placed(labeler.make(select.output.key), *place)
+        assess = placed(
+            AssessCrystalMaker(campaign=self.campaign).make(
+                state, model_key, explorations, select.output.key, label.output
+            ),
+            *place,
+        )
+        jobs: list[Any] = [fit, *explore, select, label, assess]
         return Flow(jobs, output=assess.output, name=f"iteration {state.iteration}")
 
 

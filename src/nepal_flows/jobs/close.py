@@ -28,8 +28,9 @@ class CloseMaker(StageMaker):
         state: CampaignState,
         end_state: EndState,
         reasons: list[str],
-        active_set_key: str,
+        active_set_key: str | None,
         validation_key: str | None = None,
+        model_key: str | None = None,
     ) -> CampaignDoc:
         """Return the campaign as it ended; it has not, if it was extended after that was decided.
 
@@ -40,21 +41,24 @@ class CloseMaker(StageMaker):
         end_state, reasons
             How it ended, and why.
         active_set_key
-            Active set of the delivered model.
+            Active set of the delivered model; None where it is no NEP.
         validation_key
             The test of the delivered model, if there was one.
+        model_key
+            The delivered model, where it has no active set.
         """
         records = Records.current()
         campaign = records.load(CampaignDoc, state.campaign_id)
         if Campaign.model_validate(campaign.settings) != self.campaign:
             logger.warning("The campaign was changed after its end was decided: it goes on.")
             return campaign
-        active_set = records.load(ActiveSetDoc, active_set_key)
+        if active_set_key is not None:
+            model_key = graded_model(records, records.load(ActiveSetDoc, active_set_key)).key
         closed = campaign.model_copy(
             update={
                 "end_state": end_state,
                 "end_reasons": reasons,
-                "final_model_key": graded_model(records, active_set).key,
+                "final_model_key": model_key,
                 "final_active_set_key": active_set_key,
                 "validation_key": validation_key,
                 "n_iterations": state.iteration,

@@ -62,6 +62,28 @@ class PlannedRun:
     resumes: ExplorationDoc | None = None
 
 
+@dataclass(frozen=True)
+class Grader:
+    """What the runs of a round go by.
+
+    Attributes
+    ----------
+    key
+        Of the active set, or of the model where it has none.
+    model_sha256
+        The model.
+    is_saturated
+        Whether scores have a scale yet.
+    active_set
+        None where the model is no NEP.
+    """
+
+    key: str
+    model_sha256: str
+    is_saturated: bool
+    active_set: ActiveSetDoc | None = None
+
+
 @dataclass
 class ExploreMaker(StageMaker):
     """Run the conditions of a campaign side by side, each stored the moment it ends.
@@ -88,12 +110,12 @@ class ExploreMaker(StageMaker):
         state
             Which campaign, iteration and phase.
         active_set_key
-            Grades the frames, and names the model.
+            Grades the frames, and names the model; the model's own key where it is no NEP.
         runs
             Which runs of the round to do.
         """
         records = Records.current()
-        grader = records.load(ActiveSetDoc, active_set_key)
+        grader = self._grader(records, active_set_key)
         planned = self._planned(records, state, active_set_key)
         wanted = {planned[number].key: planned[number] for number in runs}
         done = 0
@@ -111,11 +133,21 @@ class ExploreMaker(StageMaker):
         make_missing(records, ExplorationDoc, list(wanted), explore)
         return Batch(keys=list(wanted))
 
+    def _grader(self, records: Records, key: str) -> Grader:
+        """Return what the runs go by, which names the model."""
+        document = records.load(ActiveSetDoc, key)
+        is_saturated = all(element.is_saturated for element in document.coverage)
+        return Grader(document.key, document.model_sha256, is_saturated, active_set=document)
+
+    @property
+    def _engine(self) -> str:
+        return self.campaign.exploration.engine
+
     def _explored(
         self,
         records: Records,
         state: CampaignState,
-        grader: ActiveSetDoc,
+        grader: Grader,
         runs: Sequence[PlannedRun],
     ) -> Iterator[ExplorationDoc]:
         tasks = self._tasks(records, state, grader, runs)
@@ -123,7 +155,7 @@ class ExploreMaker(StageMaker):
             number = result.index
             yield self._document(records, state, grader, runs[number], tasks[number], result)
 
-    def _results(self, tasks: Sequence[ExplorationTask]) -> Iterator[TaskResult]:
+    def _results(self, tasks: Sequence[Any]) -> Iterator[TaskResult]:
         """Yield what came of every task: on the cores of this machine, or on its GPUs."""
         if self.campaign.exploration.engine == "native":
             pool = shared_pool(self.campaign.resources.workers, preload=PRELOAD)
@@ -180,16 +212,18 @@ class ExploreMaker(StageMaker):
         self,
         records: Records,
         state: CampaignState,
-        grader: ActiveSetDoc,
+        grader: Grader,
         runs: Sequence[PlannedRun],
-    ) -> list[ExplorationTask]:
-        if not runs:
+    ) -> Sequence[Any]:
+        """Return the tasks of some runs, for a process of their own."""
+        graded_by = grader.active_set
+        if not runs or graded_by is None:
             return []
         structures = starting_structures(records, state.campaign_id)
-        model = graded_model(records, grader)
+        model = graded_model(records, graded_by)
         model_text = records.blobs.get(model.model).decode()
-        active_set = records.blobs.get(grader.active_set)
-        packed = packed_criteria(records, self.campaign, grader)
+        active_set = records.blobs.get(graded_by.active_set)
+        packed = packed_criteria(records, self.campaign, graded_by)
         scales = criterion_limits(self.campaign).scales
         options = self._options(structures, grader, state)
         starts = [self._start(structures, run, state.phase) for run in runs]
@@ -241,10 +275,9 @@ class ExploreMaker(StageMaker):
         )
 
     def _options(
-        self, structures: Sequence[Structure], grader: ActiveSetDoc, state: CampaignState
+        self, structures: Sequence[Structure], grader: Grader, state: CampaignState
     ) -> dict[str, Any]:
         section = self.campaign.exploration
-        has_scale = all(element.is_saturated for element in grader.coverage)
         gate = PhysicsGate(
             min_distances=gate_distances(section.gate, structures, campaign=self.campaign),
             volume_ratio=section.gate.volume_ratio,
@@ -257,7 +290,7 @@ class ExploreMaker(StageMaker):
             "check_interval": section.check_interval,
             "gamma_low": limits.low,
             "gamma_stop": limits.stop,
-            "candidate_ceiling": limits.ceiling if has_scale else NO_CEILING,
+            "candidate_ceiling": limits.ceiling if grader.is_saturated else NO_CEILING,
             "n_candidates": section.candidates_per_run,
             "n_audit": self.campaign.selection.audit_per_iteration,
             "gate": gate,
@@ -272,9 +305,9 @@ class ExploreMaker(StageMaker):
         self,
         records: Records,
         state: CampaignState,
-        grader: ActiveSetDoc,
+        grader: Grader,
         run: PlannedRun,
-        task: ExplorationTask,
+        task: Any,
         result: TaskResult,
     ) -> ExplorationDoc:
         md: MdRun = _died(task, result) if result.outcome == "crashed" else result.value_or_raise()
@@ -288,10 +321,10 @@ class ExploreMaker(StageMaker):
             iteration=state.iteration,
             condition=run.condition.name,
             replica=run.replica,
-            engine=self.campaign.exploration.engine,
+            engine=self._engine,
             program=md.program,
             model_sha256=grader.model_sha256,
-            active_set_key=grader.key,
+            active_set_key=None if grader.active_set is None else grader.key,
             seed=run.seed,
             is_extreme=run.condition.extreme,
             is_confirmation=state.phase == "confirmation",
@@ -331,7 +364,7 @@ def _unset(condition: Condition) -> set[str]:
     return {"run_in"} if condition.run_in is None else set()
 
 
-def _died(task: ExplorationTask, result: TaskResult) -> MdRun:
+def _died(task: Any, result: TaskResult) -> MdRun:
     """Return what is known of a run whose process died: that it did not finish."""
     n_steps = (
         sum(segment.n_steps for segment in task.protocol)

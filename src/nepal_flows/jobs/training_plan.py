@@ -67,7 +67,7 @@ def planned_training(records: Records, campaign: Campaign, state: CampaignState)
         If no label can be trained on.
     """
     dataset = campaign_dataset(records, state.campaign_id, campaign, before=state.iteration)
-    _require_labels(dataset)
+    require_labels(dataset)
     previous = (
         records.load(TrainingDoc, state.previous_model_key) if state.previous_model_key else None
     )
@@ -164,7 +164,7 @@ def _is_same(previous: TrainingDoc, dataset: Dataset, fit: Fit) -> bool:
     return previous.stage == "final" or fit.stage == "loop"
 
 
-def _require_labels(dataset: Dataset) -> None:
+def require_labels(dataset: Dataset) -> None:
     if dataset.train:
         return
     if not dataset.quarantined:

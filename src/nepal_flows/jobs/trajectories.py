@@ -3,7 +3,7 @@
 import numpy as np
 
 from nepal_flows.campaign import Campaign
-from nepal_flows.campaign.criterion import EV_PER_MEV
+from nepal_flows.campaign.criterion import EV_PER_MEV, believed_ratio
 from nepal_flows.core.structure import Structure
 from nepal_flows.engines.trigger import MdState, Trigger
 from nepal_flows.io.frames import pack_arrays, unpack_arrays
@@ -42,6 +42,7 @@ def trigger_of(campaign: Campaign, state: CampaignState) -> Trigger | None:
         factor=section.factor if section.rule == "relative" else None,
         floor=EV_PER_MEV * section.floor_meV_per_A,
         average_steps=section.average_steps,
+        score=believed_ratio(campaign),
     )
 
 

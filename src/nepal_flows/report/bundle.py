@@ -7,51 +7,22 @@ would write, and a data card. NEP's energies are relative to per-element referen
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training import reference_energy
 from nepal_flows.core.structure import LabelledStructure
-from nepal_flows.errors import CampaignError
+from nepal_flows.errors import CampaignError, RecordError
 from nepal_flows.io.asi import unpack_active_set, write_active_set
-from nepal_flows.io.extxyz import InfoValue, write_extxyz
+from nepal_flows.io.extxyz import write_extxyz
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.io.nep_outputs import write_parity_tables
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.records import Records, chosen_labels, structure_key
+from nepal_flows.report.bundle_parts import Bundle, origin_of
+from nepal_flows.report.crystal_bundle import write_crystal_bundle
 from nepal_flows.report.data_card import data_card
-from nepal_flows.schemas import (
-    ActiveSetDoc,
-    CampaignDoc,
-    IterationDoc,
-    LabelDoc,
-    TrainingDoc,
-)
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """What was exported.
-
-    Attributes
-    ----------
-    directory
-        The folder.
-    files
-        Names of the files in it.
-    n_train, n_test
-        Frames trained on and held out.
-    model_sha256
-        Hash of nep.txt.
-    """
-
-    directory: Path
-    files: tuple[str, ...]
-    n_train: int
-    n_test: int
-    model_sha256: str
+from nepal_flows.schemas import ActiveSetDoc, CampaignDoc, IterationDoc, TrainingDoc
 
 
 def write_bundle(records: Records, campaign_id: str, directory: str | Path) -> Bundle:
@@ -73,7 +44,10 @@ def write_bundle(records: Records, campaign_id: str, directory: str | Path) -> B
     """
     folder = Path(directory)
     campaign = records.load(CampaignDoc, campaign_id)
-    training, grader = _delivered(records, campaign)
+    training = _delivered(records, campaign)
+    if training.nep_in is None or training.history is None:
+        return write_crystal_bundle(records, campaign, training, folder)
+    grader = _grader(records, campaign, training)
     folder.mkdir(parents=True, exist_ok=True)
     references = training.reference_energies_eV
     text = records.blobs.get(training.model).decode()
@@ -98,7 +72,7 @@ def write_bundle(records: Records, campaign_id: str, directory: str | Path) -> B
         ]
         frames = [unpack_frames(records.blobs.get(label.frame)).labelled[0] for label in own]
         relative = [_relative(frame, references) for frame in frames]
-        info = [_info(label, frame) for label, frame in zip(own, frames, strict=True)]
+        info = [origin_of(label, frame) for label, frame in zip(own, frames, strict=True)]
         write_extxyz(relative, folder / f"{name}.xyz", info=info)
         if relative:
             predictions = predict_many(model, [frame.structure for frame in relative])
@@ -120,12 +94,24 @@ def write_bundle(records: Records, campaign_id: str, directory: str | Path) -> B
     )
 
 
-def _delivered(records: Records, campaign: CampaignDoc) -> tuple[TrainingDoc, ActiveSetDoc]:
-    if campaign.final_model_key is not None and campaign.final_active_set_key is not None:
-        return (
-            records.load(TrainingDoc, campaign.final_model_key),
-            records.load(ActiveSetDoc, campaign.final_active_set_key),
-        )
+def _delivered(records: Records, campaign: CampaignDoc) -> TrainingDoc:
+    """Return the model that was delivered, or the newest."""
+    if campaign.final_model_key is not None:
+        return records.load(TrainingDoc, campaign.final_model_key)
+    return records.load(TrainingDoc, _last(records, campaign).model_key)
+
+
+def _grader(records: Records, campaign: CampaignDoc, training: TrainingDoc) -> ActiveSetDoc:
+    """Return the active set of the model that is exported."""
+    key = campaign.final_active_set_key
+    if campaign.final_model_key is None or key is None:
+        key = _last(records, campaign).active_set_key
+    if key is None:
+        raise RecordError(f"The model {training.model_sha256[:12]} has no active set on record.")
+    return records.load(ActiveSetDoc, key)
+
+
+def _last(records: Records, campaign: CampaignDoc) -> IterationDoc:
     criteria = {"campaign_id": campaign.key}
     last = next(records.query(IterationDoc, criteria, sort={"iteration": -1}, limit=1), None)
     if last is None:
@@ -133,9 +119,7 @@ def _delivered(records: Records, campaign: CampaignDoc) -> tuple[TrainingDoc, Ac
             f"The campaign `{campaign.name}` has no model yet: its first iteration has not ended. "
             "Go on with `nepal run`, then export."
         )
-    return records.load(TrainingDoc, last.model_key), records.load(
-        ActiveSetDoc, last.active_set_key
-    )
+    return last
 
 
 def _relative(frame: LabelledStructure, references: dict[str, float]) -> LabelledStructure:
@@ -146,19 +130,6 @@ def _relative(frame: LabelledStructure, references: dict[str, float]) -> Labelle
         virial=frame.virial,
         weight=frame.weight,
     )
-
-
-def _info(label: LabelDoc, frame: LabelledStructure) -> dict[str, InfoValue]:
-    origin: dict[str, Any] = {
-        "label_key": label.key,
-        "label_energy": frame.energy,
-        "source": label.ancestry.source,
-        "condition": label.ancestry.condition,
-        "iteration": label.iteration,
-        "step": label.ancestry.step,
-        "gamma": label.ancestry.gamma,
-    }
-    return {name: value for name, value in origin.items() if value is not None}
 
 
 __all__ = ["Bundle", "write_bundle"]

@@ -285,7 +285,7 @@ class ReportData:
 
     def _end_cost(self) -> dict[str, Cost]:
         counted = {doc.model_key for doc in self.iterations}
-        counted |= {doc.active_set_key for doc in self.iterations}
+        counted |= {doc.active_set_key for doc in self.iterations if doc.active_set_key}
         delivered = {self.campaign.final_model_key, self.campaign.final_active_set_key} - counted
         return {
             "train": total_cost(doc.cost for doc in self.models if doc.key in delivered),

@@ -7,14 +7,17 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from nepal_flows.campaign import Campaign
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training.reference_energies import reference_energy
 from nepal_flows.core.structure import LabelledStructure
+from nepal_flows.engines.force_constants.crystal import CrystalFit
 from nepal_flows.errors import RecordError
 from nepal_flows.io.frames import unpack_arrays, unpack_frames
 from nepal_flows.io.nep_outputs import LOSS_COLUMNS
 from nepal_flows.io.nep_txt import read_nep_txt
+from nepal_flows.jobs.force_constants.fit import stored_fit
 from nepal_flows.records import Records, chosen_labels
 from nepal_flows.report.data import Dataset, GradeTrace, LossHistory, ParityPoints, ReportData
 from nepal_flows.report.fragments import fragment_views
@@ -133,10 +136,13 @@ def _with_arrays(data: ReportData, reader: Reader, n_threads: int) -> ReportData
     nep_in = ""
     if model is not None:
         kind = "the final fit" if model.stage == "final" else f"the fit of round {model.iteration}"
-        loss = reader.attempt("The training history", _loss, reader.records, model, kind)
-        histories = [loss] if loss is not None else []
+        if model.history is not None and model.nep_in is not None:
+            loss = reader.attempt(
+                "The training history", _loss, reader.records, model.history, kind
+            )
+            histories = [loss] if loss is not None else []
+            nep_in = reader.attempt("nep.in", _text, reader.records, model.nep_in) or ""
         parity = _parity(reader, data, model, n_threads)
-        nep_in = reader.attempt("nep.in", _text, reader.records, model.nep_in) or ""
     traces = _traces(reader, data.explorations)
     fragments = fragment_views(reader, data) if data.carvings else []
     return ReportData(
@@ -152,8 +158,8 @@ def _with_arrays(data: ReportData, reader: Reader, n_threads: int) -> ReportData
     )
 
 
-def _loss(records: Records, model: TrainingDoc, label: str) -> LossHistory:
-    text = _text(records, model.history)
+def _loss(records: Records, history: BlobRef, label: str) -> LossHistory:
+    text = _text(records, history)
     values = np.loadtxt(io.StringIO(text), ndmin=2) if text.strip() else np.zeros((0, 0))
     if values.shape[1] != len(LOSS_COLUMNS):
         raise RecordError(
@@ -183,7 +189,7 @@ def _parity(
     reader: Reader, data: ReportData, document: TrainingDoc, n_threads: int
 ) -> list[ParityPoints]:
     """Return references and predictions of the delivered model on all data sets on record."""
-    model = reader.attempt("Parity", _model, reader.records, document)
+    model = reader.attempt("Parity", _model, reader.records, document, data.campaign)
     if model is None:
         return []
     holdout = [d.frame for d in data.labels if d.role == "holdout" and d.status == "done"]
@@ -211,8 +217,11 @@ def _text(records: Records, blob: BlobRef) -> str:
     return records.blobs.get(blob).decode()
 
 
-def _model(records: Records, document: TrainingDoc) -> NepModel:
-    return read_nep_txt(_text(records, document.model))
+def _model(records: Records, document: TrainingDoc, campaign: CampaignDoc) -> NepModel | CrystalFit:
+    if document.nep_in is not None:
+        return read_nep_txt(_text(records, document.model))
+    settings = Campaign.model_validate(campaign.settings)
+    return stored_fit(records, document, settings, campaign.key)
 
 
 def _arrays(records: Records, blob: BlobRef) -> dict[str, AnyArray]:
@@ -225,7 +234,7 @@ def _frames(records: Records, blobs: Sequence[BlobRef]) -> list[LabelledStructur
 
 def parity_points(
     dataset: Dataset,
-    model: NepModel,
+    model: NepModel | CrystalFit,
     frames: Sequence[LabelledStructure],
     references: dict[str, float],
     *,
@@ -244,17 +253,23 @@ def parity_points(
     n_threads
         Threads of the prediction.
     """
-    predictions = predict_many(model, [f.structure for f in frames], n_threads=n_threads)
+    structures = [frame.structure for frame in frames]
+    if isinstance(model, NepModel):
+        predictions = predict_many(model, structures, n_threads=n_threads)
+        energies = [prediction.energy for prediction in predictions]
+        predicted_forces = [prediction.forces for prediction in predictions]
+    else:
+        energies = [model.energy(s) - reference_energy(s, references) for s in structures]
+        predicted_forces = [model.forces(structure) for structure in structures]
     n_atoms = np.array([frame.n_atoms for frame in frames], dtype=np.float64)
     reference = np.array([f.energy - reference_energy(f.structure, references) for f in frames])
-    predicted = np.array([prediction.energy for prediction in predictions])
     forces: list[FloatArray] = [frame.forces for frame in frames]
     return ParityPoints(
         dataset=dataset,
         reference_energies=reference / n_atoms,
-        predicted_energies=predicted / n_atoms,
+        predicted_energies=np.array(energies) / n_atoms,
         reference_forces=np.concatenate(forces),
-        predicted_forces=np.concatenate([prediction.forces for prediction in predictions]),
+        predicted_forces=np.concatenate(predicted_forces),
     )
 
 

@@ -149,7 +149,7 @@ class IterationDoc(Document):
     phase: Phase
     model_key: str
     model_sha256: str
-    active_set_key: str
+    active_set_key: str | None = Field(None, description="None where the model is no NEP.")
     exploration_keys: list[str]
     selection_key: str
     label_keys: list[str] = Field(description="Labels made in this iteration.")

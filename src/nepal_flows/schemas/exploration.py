@@ -15,10 +15,10 @@ class ExplorationDoc(Document):
 
     condition: str
     replica: int
-    engine: str = Field(description="native, gpumd ...")
+    engine: str = Field(description="native, gpumd, or force_constants.")
     program: str | None = Field(None, description="Program that ran it, with its version.")
     model_sha256: str
-    active_set_key: str
+    active_set_key: str | None = Field(None, description="None where the model is no NEP.")
     seed: int
     is_extreme: bool
     is_confirmation: bool = False

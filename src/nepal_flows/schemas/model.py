@@ -7,22 +7,37 @@ from pydantic import Field
 from nepal_flows.schemas.base import BlobRef, Cost, Document, Errors, Part
 
 
+class ElementCoverage(Part):
+    """How well one element's environments are spanned."""
+
+    element: str = Field(description="Chemical symbol, or the order of force constants.")
+    n_rows: int = Field(description="Training environments of the element.")
+    n_distinct_rows: int = Field(description="... that differ (symmetric cells repeat rows).")
+    n_projection: int = Field(description="Length d of b.")
+    rank: int = Field(description="Numerical rank at rcond.")
+    rank_before_last_batch: int | None = Field(None, description="Rank without the newest frames.")
+    is_saturated: bool = Field(description="The last batch raised the rank by at most 2 %.")
+    log_determinant: float | None = Field(None, description="ln |det| of the whitened active rows.")
+    largest_training_grade: float = Field(description="Largest grade of any training row.")
+    out_of_span_scale: float | None = Field(None, description="eps_t of the padding columns.")
+
+
 class TrainingDoc(Document):
     """A trained model; its key is the model key (data set, settings, seed, trainer)."""
 
     kind: ClassVar[str] = "model"
 
     model_sha256: str = Field(description="SHA-256 of nep.txt: what active sets are bound to.")
-    model: BlobRef = Field(description="nep.txt.")
-    nep_in: BlobRef = Field(description="nep.in that describes it.")
-    history: BlobRef = Field(description="loss.out.")
+    model: BlobRef = Field(description="nep.txt, or force constants (force_constants.npz).")
+    nep_in: BlobRef | None = Field(None, description="nep.in that describes it; None of no NEP.")
+    history: BlobRef | None = Field(None, description="loss.out; None where nothing was iterated.")
     dataset: BlobRef = Field(description="The training frames (frames.npz).")
     dataset_key: str = Field(description="Hash of ordered label keys and weights.")
     n_structures: int
     n_new_structures: int = Field(0, description="... that the previous model did not know.")
     n_atoms: int
     elements: list[str]
-    trainer: str = Field(description="native, nep ...")
+    trainer: str = Field(description="native, nep, or force_constants.")
     program: str | None = Field(None, description="Program that trained, with its version.")
     restart: BlobRef | None = Field(None, description="nep.restart, where `nep` trained.")
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -41,6 +56,10 @@ class TrainingDoc(Document):
     )
     holdout_errors: Errors | None = None
     best_step: int | None = Field(None, description="Step whose parameters the model has.")
+    coverage: list[ElementCoverage] = Field(
+        default_factory=list,
+        description="Of force constants: how many parameters of every order the labels determine.",
+    )
     cost: Cost = Field(default_factory=Cost)
 
 
@@ -118,21 +137,6 @@ class CheckpointDoc(Document):
     restart: BlobRef = Field(description="nep.restart.")
     history: BlobRef = Field(description="loss.out.")
     n_generations: int = Field(description="Generations done.")
-
-
-class ElementCoverage(Part):
-    """How well one element's environments are spanned."""
-
-    element: str
-    n_rows: int = Field(description="Training environments of the element.")
-    n_distinct_rows: int = Field(description="... that differ (symmetric cells repeat rows).")
-    n_projection: int = Field(description="Length d of b.")
-    rank: int = Field(description="Numerical rank at rcond.")
-    rank_before_last_batch: int | None = Field(None, description="Rank without the newest frames.")
-    is_saturated: bool = Field(description="The last batch raised the rank by at most 2 %.")
-    log_determinant: float | None = Field(None, description="ln |det| of the whitened active rows.")
-    largest_training_grade: float = Field(description="Largest grade of any training row.")
-    out_of_span_scale: float | None = Field(None, description="eps_t of the padding columns.")
 
 
 class ActiveSetDoc(Document):

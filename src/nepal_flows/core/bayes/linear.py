@@ -80,8 +80,10 @@ class LinearPosterior:
         Root-mean-square residual of the training rows.
     training_deviation
         Root-mean-square deviation of the training rows.
-    n_rows, n_determined
-        Training rows; effective number of parameters that they determine.
+    n_rows
+        Training rows.
+    determined
+        Effective number of parameters of every group that they determine, shape (n_groups,).
     n_iterations
         Of the evidence.
     """
@@ -92,8 +94,13 @@ class LinearPosterior:
     rmse: float
     training_deviation: float
     n_rows: int
-    n_determined: float
+    determined: FloatArray
     n_iterations: int
+
+    @property
+    def n_determined(self) -> float:
+        """Effective number of parameters that the training rows determine."""
+        return float(self.determined.sum())
 
     @property
     def scale(self) -> float:
@@ -161,7 +168,7 @@ def fit_linear(equations: NormalEquations, groups: IntArray) -> LinearPosterior:
         rmse=float(np.sqrt(residual / equations.n_rows)),
         training_deviation=float(deviation),
         n_rows=equations.n_rows,
-        n_determined=float(determined.sum()),
+        determined=determined,
         n_iterations=count,
     )
 

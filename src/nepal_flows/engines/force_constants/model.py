@@ -12,11 +12,13 @@ References
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from ase.geometry import find_mic
 
+from nepal_flows.core.bayes.bars import FrameBars
 from nepal_flows.core.bayes.linear import LinearPosterior, NormalEquations, fit_linear
 from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.engines.force_constants.library import hiphive
@@ -57,7 +59,7 @@ class ForceConstantBasis:
         self.cutoffs_A = tuple(float(cutoff) for cutoff in cutoffs_A)
         ideal = atoms_from_structure(supercell)
         _check_cutoffs(self.cutoffs_A, library.estimate_maximum_cutoff(ideal))
-        self.space = library.ClusterSpace(atoms_from_structure(primitive), list(self.cutoffs_A))
+        self.space = _cluster_space(packed(primitive), self.cutoffs_A)
         try:
             self._model = library.ForceConstantModel(ideal, self.space)
         except (ValueError, KeyError, IndexError) as error:
@@ -68,7 +70,7 @@ class ForceConstantBasis:
             ) from error
         self.groups = self._orders() - 2
         distances = ideal.get_all_distances(mic=True)  # type: ignore[no-untyped-call]
-        self._nearest = float(distances[distances > 0.0].min())
+        self.farthest_A = FARTHEST * float(distances[distances > 0.0].min())
 
     @property
     def n_parameters(self) -> int:
@@ -96,11 +98,11 @@ class ForceConstantBasis:
         moved = find_mic(raw, ideal.cell, pbc=True)[0]  # type: ignore[no-untyped-call]
         moved -= moved.mean(axis=0)
         farthest = float(np.linalg.norm(moved, axis=1).max())
-        if not farthest < FARTHEST * self._nearest:
+        if not farthest < self.farthest_A:
             raise InputError(
-                f"An atom is {farthest:.2f} Å away from its site, more than {FARTHEST:g} of the "
-                f"nearest distance of {self._nearest:.2f} Å: the crystal melts or atoms diffuse, "
-                "which force constants cannot describe."
+                f"An atom is {farthest:.2f} Å away from its site, more than {self.farthest_A:.2f} "
+                "Å, half the nearest distance: the crystal melts or atoms diffuse, which force "
+                "constants cannot describe."
             )
         found: FloatArray = moved
         return found
@@ -109,13 +111,6 @@ class ForceConstantBasis:
         """Return the matrix from parameters to forces, shape (3 n_atoms, n_parameters)."""
         matrix: FloatArray = self._model.get_fit_matrix(self.displacements(structure))
         return matrix
-
-    def energy_row(self, structure: Structure) -> FloatArray:
-        """Return the row from parameters to the energy over the ideal crystal's."""
-        displacements = self.displacements(structure)
-        rows = self._model.get_fit_matrix(displacements)
-        row: FloatArray = self._model.get_energy_fit_vector(rows, displacements)
-        return row
 
     def truncated(self, parameters: FloatArray, *, order: int) -> FloatArray:
         """Return the parameters with those of higher orders set to 0."""
@@ -160,20 +155,43 @@ class ForceConstantFit:
         """The parameters, shape (n_parameters,)."""
         return self.posterior.parameters
 
+    def evaluate(self, displacements: FloatArray) -> tuple[float, FloatArray]:
+        """Return energy over the ideal crystal's, eV, and forces, shape (n_atoms, 3), eV/Å."""
+        calculator = self._calculator
+        calculator.displacements = displacements
+        energy, forces = calculator.compute_energy_and_forces()
+        return float(energy), forces
+
     def forces(self, structure: Structure) -> FloatArray:
         """Return forces, shape (n_atoms, 3), eV/Å."""
-        rows: FloatArray = self.basis.rows(structure) @ self.parameters
-        return rows.reshape(-1, 3)
+        return self.evaluate(self.basis.displacements(structure))[1]
 
     def energy(self, structure: Structure) -> float:
         """Return the energy over the ideal crystal's, eV."""
-        return float(self.basis.energy_row(structure) @ self.parameters)
+        return self.evaluate(self.basis.displacements(structure))[0]
+
+    @cached_property
+    def _calculator(self) -> Any:
+        """Force constants written out in the supercell, which takes a second, then ms a call."""
+        calculator = hiphive().ForceConstantCalculator(self.basis.force_constants(self.parameters))
+        calculator.atoms = calculator.atoms_ideal
+        return calculator
 
     def force_errors(self, structure: Structure) -> FloatArray:
         """Return the norm of the error c s of every atom's force, shape (n_atoms,), eV/Å."""
-        deviations = self.posterior.deviations(self.basis.rows(structure))
-        errors: FloatArray = np.linalg.norm(deviations.reshape(-1, 3), axis=1)
-        return self.posterior.scale * errors
+        return float(np.sqrt(3.0)) * self.bars(structure).forces
+
+    def bars(self, structure: Structure) -> FrameBars:
+        """Return the error bars of a frame's force components; none of its energy and stress."""
+        posterior = self.posterior
+        deviations = posterior.deviations(self.basis.rows(structure)).reshape(-1, 3)
+        of_atoms = np.sqrt(np.mean(deviations**2, axis=1))
+        return FrameBars(
+            energy=float("nan"),
+            forces=posterior.scale * of_atoms,
+            stress=np.full(6, np.nan),
+            ratios=of_atoms / posterior.training_deviation,
+        )
 
 
 def fit_force_constants(
@@ -201,6 +219,35 @@ def fit_force_constants(
     return ForceConstantFit(basis, fit_linear(equations, basis.groups))
 
 
+PackedStructure: TypeAlias = tuple[bytes, bytes, bytes]
+"""Numbers, positions and cell of a crystal, which can be looked up by."""
+
+
+def packed(structure: Structure) -> PackedStructure:
+    """Return a periodic structure as something to look up by."""
+    return (
+        structure.numbers.tobytes(),
+        structure.positions.tobytes(),
+        structure.cell.tobytes(),
+    )
+
+
+def unpacked(content: PackedStructure) -> Structure:
+    """Return the structure of :func:`packed`."""
+    numbers, positions, cell = content
+    return Structure(
+        np.frombuffer(numbers, dtype=np.int64).copy(),
+        np.frombuffer(positions).reshape(-1, 3).copy(),
+        np.frombuffer(cell).reshape(3, 3).copy(),
+    )
+
+
+@lru_cache(maxsize=8)
+def _cluster_space(primitive: PackedStructure, cutoffs_A: tuple[float, ...]) -> Any:
+    """Return hiPhive's terms of a crystal, which all its supercells share."""
+    return hiphive().ClusterSpace(atoms_from_structure(unpacked(primitive)), list(cutoffs_A))
+
+
 def _check_cutoffs(cutoffs_A: Sequence[float], largest: float) -> None:
     if not cutoffs_A:
         raise InputError("`cutoffs_A` is empty; give one cutoff an order, from the second on.")
@@ -213,4 +260,12 @@ def _check_cutoffs(cutoffs_A: Sequence[float], largest: float) -> None:
             )
 
 
-__all__ = ["FARTHEST", "ForceConstantBasis", "ForceConstantFit", "fit_force_constants"]
+__all__ = [
+    "FARTHEST",
+    "ForceConstantBasis",
+    "ForceConstantFit",
+    "PackedStructure",
+    "fit_force_constants",
+    "packed",
+    "unpacked",
+]
