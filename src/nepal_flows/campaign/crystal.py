@@ -71,7 +71,7 @@ def crystal_problems(campaign: Campaign) -> Iterator[Problem]:
     if section is None:
         return
     place = ("model", "force_constants")
-    if strange := sorted(set(_NEP_ALONE) & campaign.model.model_fields_set & _changed(campaign)):
+    if strange := _of_a_nep(campaign.model):
         yield ("model", strange[0]), "is of a NEP; `force_constants` have `cutoffs_A` alone"
     if len(campaign.structures) != 1:
         yield (
@@ -99,9 +99,10 @@ def crystal_problems(campaign: Campaign) -> Iterator[Problem]:
     yield from _cell_problems(campaign)
 
 
-def _changed(campaign: Campaign) -> set[str]:
+def _of_a_nep(model: ModelSection) -> list[str]:
+    """Return the keys of a NEP that are not at their defaults."""
     fields = ModelSection.model_fields
-    return {name for name in _NEP_ALONE if getattr(campaign.model, name) != fields[name].default}
+    return [name for name in _NEP_ALONE if getattr(model, name) != fields[name].default]
 
 
 def _cell_problems(campaign: Campaign) -> Iterator[Problem]:
