@@ -29,7 +29,7 @@ given by keyword. Every error is a `NepalError`; [here](#nepal_flowserrors) are 
 _PARTS = {
     "Campaigns": "flows flows.imports flows.labels campaign campaign.init campaign.plan",
     "Store": "records schemas",
-    "Reports": "report report.bundle",
+    "Reports": "report report.bundle report.bundle_parts",
     "Labels": "labelers labelers.consistency",
     "Jobs": "jobs",
     "Steps on files, and engines": "engines.prediction_step engines.active_set_step "

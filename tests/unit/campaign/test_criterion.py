@@ -75,7 +75,7 @@ def test_dynamic_training_labels_whatever_interrupted_it(write_campaign, tmp_pat
     [
         ({"selection": {}}, "goes by error bars"),
         ({"small_cells": {}}, "two ways to learn"),
-        ({"dynamic": {"floor_meV_per_A": 200}}, "must lie below `limit_meV_per_A`"),
+        ({"dynamic": {"rule": "relative", "floor_meV_per_A": 200}}, "must lie below `limit_meV"),
         ({"dynamic": {"rule": "published"}}, "relative"),
     ],
 )
