@@ -188,6 +188,9 @@ def _run_to_end(
     missing = labels_problem(loaded)
     if missing is not None:
         raise LabelError(missing)
+    from nepal_flows.cli.queue_access import require_not_queued
+
+    require_not_queued(loaded)
     from nepal_flows.cli.report_output import finished_content, finished_lines
     from nepal_flows.flows.local import run_campaign
 
