@@ -164,3 +164,24 @@ def test_grades_that_differ_end_the_campaign_before_anything_is_explored(
     monkeypatch.setenv("STANDIN_GRADE_FACTOR", "2")
     with pytest.raises(EngineError, match="cannot be trusted"):
         run_campaign(write_campaign(tmp_path, **CHANGES))
+
+
+def test_a_committee_explores_with_gpumd(write_campaign, tmp_path, standins, monkeypatch):
+    log = tmp_path / "log"
+    monkeypatch.setenv("STANDIN_LOG", str(log))
+    conditions = [EXPLORATION["conditions"][0] | {"stages": [{"temperature_K": 600, "steps": 60}]}]
+    path = write_campaign(
+        tmp_path,
+        exploration=EXPLORATION | {"conditions": conditions},
+        selection={"criterion": "committee", "committee": {"n_models": 3}},
+        budget={"labels": 10, "iterations": 1},
+    )
+    run = run_campaign(path)
+    (explored,) = run.records.query(ExplorationDoc)
+    assert (explored.score, explored.outcome, explored.n_checks) == ("spread", "finished", 6)
+    assert explored.largest_bar_meV_per_A > 0.0
+    calls = [json.loads(line)["run_in"] for line in log.read_text().splitlines()]
+    assert all(call.count("potential nep") == 3 for call in calls)
+    assert "active 10 0 0 0 0" in calls[-1]
+    (iteration,) = run.records.query(IterationDoc)
+    assert iteration.costs["committee"].wall_s > 0.0

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A stand-in for GPUMD's `gpumd`: the same files, messages and exit codes, computed on the CPU.
 
-It reads run.in, model.xyz, the potential and the active set in the working directory, as strictly
-as the program does, runs this package's own engine, and writes thermo.out, extrapolation_dump.xyz
-and what the program prints. Written from GPUMD's documentation; formats and messages are facts,
-nothing else is GPUMD's.
+It reads run.in, model.xyz, the potentials and the active set in the working directory, as strictly
+as the program does, runs this package's own engine, and writes thermo.out, extrapolation_dump.xyz,
+active.out and active.xyz, and what the program prints. Written from GPUMD's documentation; formats
+and messages are facts, nothing else is GPUMD's.
 
 Environment
 -----------
@@ -13,7 +13,7 @@ STANDIN_FAULT         oom | no_gpu | nan | segfault | killed | hang | truncated 
                       silent | abort
 STANDIN_FAULT_COUNT   file holding how many more runs the fault befalls; absent: all of them
 STANDIN_FAULT_GRADED  1: self-tests (`run 1`) are spared
-STANDIN_GRADE_FACTOR  factor on every grade it writes
+STANDIN_GRADE_FACTOR  factor on every grade, and every deviation of a committee, it writes
 STANDIN_LOG           file to which it appends what it was called with
 """
 
@@ -36,6 +36,7 @@ from nepal_flows.core.elements import SYMBOLS, atomic_number
 from nepal_flows.core.extrapolation import structure_grades
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.md.dynamics import Dynamics, Stretch
+from nepal_flows.core.nep.potential import predict
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.structure import Structure
 from nepal_flows.io.asi import inverses_by_type, read_asi
@@ -44,11 +45,12 @@ from nepal_flows.units import EV_PER_CUBIC_ANGSTROM_TO_GPA
 
 KNOWN = {
     "potential", "velocity", "time_step", "ensemble", "run", "dump_thermo", "dump_xyz",
-    "compute_extrapolation", "minimize", "change_box", "deform", "mc", "fix", "correct_velocity",
-    "replicate", "dump_restart", "compute_msd",
+    "active", "compute_extrapolation", "minimize", "change_box", "deform", "mc", "fix",
+    "correct_velocity", "replicate", "dump_restart", "compute_msd",
 }  # fmt: skip
 VERSION = os.environ.get("STANDIN_VERSION", "5.6")
 NAMES_MODEL = tuple(int(part) for part in VERSION.split(".")[:2]) > (5, 6)
+NAMES_UNCERTAINTY = tuple(int(part) for part in VERSION.split(".")[:2]) >= (4, 4)
 NO_GATE = PhysicsGate(volume_ratio=(0.0, 1e9), temperature_margin=1e12)
 
 
@@ -73,6 +75,7 @@ class Run:
     def __init__(self) -> None:
         self.structure = read_model()
         self.model = None
+        self.members: list = []
         self.potential = None
         self.time_step = 1.0
         self.temperature, self.seed = 300.0, int(time.time())
@@ -98,11 +101,13 @@ class Run:
         if len(words) != 2 or not Path(words[1]).exists():
             print(f"Failed to open {words[1:]}")
             raise SystemExit(1)
-        self.model = read_nep_txt(Path(words[1]))
-        self.potential = words[1]
-        unknown = {SYMBOLS[n] for n in self.structure.numbers} - set(self.model.elements)
+        member = read_nep_txt(Path(words[1]))
+        unknown = {SYMBOLS[n] for n in self.structure.numbers} - set(member.elements)
         if unknown:
             input_error("There is atom in model.xyz that is not allowed in the used potential.")
+        self.members.append(member)
+        if self.model is None:  # the first moves the atoms
+            self.model, self.potential = member, words[1]
 
     def do_velocity(self, words: list[str]) -> None:
         if len(words) not in (2, 4) or (len(words) == 4 and words[2] != "seed"):
@@ -178,6 +183,20 @@ class Run:
         if NAMES_MODEL and "nep_file" not in words:
             input_error("compute_extrapolation needs nep_file.")
         self.properties["extrapolation"] = words
+
+    def do_active(self, words: list[str]) -> None:
+        n_arguments = 5 if NAMES_UNCERTAINTY else 4
+        if len(words) != 1 + n_arguments:
+            input_error(f"active should have {n_arguments} parameters.")
+        if integer(words[1], "interval should be an integer.") < 1:
+            input_error("interval should > 0.")
+        if any(word not in ("0", "1") for word in words[2:-1]):
+            input_error("flags of active should be 0 or 1.")
+        if real(words[-1], "threshold should be a real number.") < 0.0:
+            input_error("threshold should >= 0.")
+        if len(self.members) < 2:
+            input_error("active needs more than one potential.")
+        self.properties["active"] = words
 
     def do_run(self, words: list[str]) -> None:
         n_steps = integer(
@@ -315,6 +334,39 @@ class Grader:
             self.stream.write(f"{SYMBOLS[number]} {xyz} {grade:8f}\n")
 
 
+class Comparison:
+    """The property that `active` adds to a run: formulas and files as documented."""
+
+    def __init__(self, run: Run, words: list[str]) -> None:
+        self.members = run.members
+        self.interval, self.threshold = int(words[1]), float(words[-1])
+        self.time_step = run.time_step
+        self.factor = float(os.environ.get("STANDIN_GRADE_FACTOR", "1"))
+        self.stream = Path("active.out").open("a")  # noqa: SIM115
+
+    def process(self, step: int, time_fs: float, structure: Structure, *, is_nan: bool) -> None:
+        """Do what is done after a step of the loop, counted from 0."""
+        if (step + 1) % self.interval:
+            return
+        deviation = -1.0
+        if not is_nan:
+            forces = np.array([predict(member, structure).forces for member in self.members])
+            variances = np.mean(forces**2, axis=0) - np.mean(forces, axis=0) ** 2
+            deviation = self.factor * float(np.sqrt(variances.sum(axis=1)).max())
+        self.stream.write(f"{time_fs:20.10e}{deviation:20.10e}\n")
+        if deviation > self.threshold:
+            with Path("active.xyz").open("a") as stream:
+                flags = " ".join("T" if flag else "F" for flag in structure.pbc)
+                lattice = " ".join(f"{x:.8f}" for x in structure.cell.ravel())
+                stream.write(
+                    f'{structure.n_atoms}\nTime={time_fs:.8f} pbc="{flags}" Lattice="{lattice}" '
+                    f"uncertainty={deviation:.8f} Properties=species:S:1:pos:R:3\n"
+                )
+                for number, position in zip(structure.numbers, structure.positions, strict=True):
+                    xyz = " ".join(f"{x:.8f}" for x in position)
+                    stream.write(f"{SYMBOLS[number]} {xyz}\n")
+
+
 def perform(run: Run, n_steps: int) -> None:  # noqa: PLR0912
     """Do one ``run``."""
     fault = fault_of_this_run(n_steps)
@@ -323,6 +375,9 @@ def perform(run: Run, n_steps: int) -> None:  # noqa: PLR0912
     grader = None
     if "extrapolation" in run.properties:
         grader = Grader(run, run.properties["extrapolation"])
+    comparison = None
+    if "active" in run.properties:
+        comparison = Comparison(run, run.properties["active"])
     thermo, interval = None, 0
     if "thermo" in run.properties:
         interval = int(run.properties["thermo"][1])
@@ -350,19 +405,21 @@ def perform(run: Run, n_steps: int) -> None:  # noqa: PLR0912
         if fault == "nan" and step >= n_steps // 2:
             is_nan = True
         if fault in ("segfault", "killed", "abort", "hang") and step == n_steps // 2:
-            die(fault, [stream for stream in (thermo, grader and grader.stream) if stream])
+            die(fault, [thermo, grader and grader.stream, comparison and comparison.stream])
         if thermo is not None and (step + 1) % interval == 0:
             write_thermo(thermo, checks, frame, is_nan=is_nan)
         if grader is not None:
             grader.process(step, frame, is_nan=is_nan)
+        if comparison is not None:
+            comparison.process(step, (step + 1) * run.time_step, frame, is_nan=is_nan)
         if (step + 1) % base == 0:
             print(f"    {step + 1} steps completed.", flush=True)
     run.structure, run.velocities = dynamics.structure, dynamics.velocities
-    for stream in (thermo, grader and grader.stream):
+    for stream in (thermo, grader and grader.stream, comparison and comparison.stream):
         if stream:
             stream.close()
     if fault in ("truncated", "short"):
-        path = Path("extrapolation_dump.xyz")
+        path = Path("extrapolation_dump.xyz" if comparison is None else "active.xyz")
         content = path.read_bytes()
         path.write_bytes(content[: int(0.6 * len(content))] if fault == "truncated" else b"")
     if fault == "silent":
@@ -398,7 +455,7 @@ def fault_of_this_run(n_steps: int) -> str | None:
 
 def die(fault: str, streams: list) -> None:
     """End in the middle of a run, with what was flushed until then on the disk."""
-    for stream in streams:
+    for stream in filter(None, streams):
         stream.flush()
     if fault == "hang":
         time.sleep(600)

@@ -280,12 +280,13 @@ def _criterion_problems(campaign: Campaign) -> Iterator[Problem]:
     """Yield what a criterion asks of engine and trainer, and several criteria of each other."""
     exploration, selection = campaign.exploration, campaign.selection
     place = ("selection", "criterion")
-    if exploration.engine == "gpumd" and selection.criterion != "grade":
+    if exploration.engine == "gpumd" and selection.criterion not in ("grade", "committee"):
         named = " and ".join(f"`{name}`" for name in selection.criteria)
         yield (
             place,
-            f"is {named}, which GPUMD cannot evaluate: it knows the grade alone. Choose "
-            "`grade`, or `exploration.engine: native`",
+            f"is {named}, which GPUMD cannot evaluate: it knows the grade of one model, or the "
+            "disagreement of several. Choose `grade` or `committee`, or "
+            "`exploration.engine: native`",
         )
     if "committee" in selection.criteria and campaign.training.trainer != "native":
         yield (

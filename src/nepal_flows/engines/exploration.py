@@ -10,6 +10,7 @@ from nepal_flows.core.bayes.bars import PosteriorBars
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.scoring import BarScore, Scale
 from nepal_flows.core.structure import Structure
+from nepal_flows.engines.gpumd.committee import CommitteeScore
 from nepal_flows.engines.gpumd.devices import claimed_gpu
 from nepal_flows.engines.gpumd.md import GpumdSetup, run_gpumd_md
 from nepal_flows.engines.md_run import MdRun, MdSegment
@@ -107,6 +108,7 @@ def run_exploration(task: ExplorationTask) -> MdRun:
                 active_set=active_set,
                 seed=task.seed,
                 model_sha256=model_sha256(task.model_text),
+                committee=committee_score(task),
                 body=task.body,
                 **task.options,
             )
@@ -136,10 +138,25 @@ def bar_scores(task: ExplorationTask, model: NepModel) -> tuple[BarScore, ...]:
     if task.posterior is not None:
         posterior = _unpacked_posterior(task.posterior).require_model(sha256)
         found.append(BarScore(PosteriorBars(posterior, model), task.scales["bayes"]))
-    if task.committee is not None:
-        committee = _unpacked_committee(task.committee).require_model(sha256)
-        found.append(BarScore(committee, task.scales["committee"]))
+    score = committee_score(task)
+    if score is not None:
+        found.append(BarScore(score.committee, score.scale))
     return tuple(found)
+
+
+def committee_score(task: ExplorationTask) -> CommitteeScore | None:
+    """Return the committee that scores a task's frames; None where there is none.
+
+    Raises
+    ------
+    ModelError
+        If it speaks for another model.
+    """
+    if task.committee is None:
+        return None
+    packed = _unpacked_committee(task.committee)
+    committee = packed.require_model(model_sha256(task.model_text))
+    return CommitteeScore(committee, task.scales["committee"])
 
 
 _unpacked_posterior = lru_cache(maxsize=2)(unpack_posterior)
@@ -152,4 +169,11 @@ def model_and_active_set(text: str, packed: bytes) -> tuple[NepModel, ActiveSet]
     return read_nep_txt(text), unpack_active_set(packed)
 
 
-__all__ = ["ExplorationTask", "GpuLease", "bar_scores", "model_and_active_set", "run_exploration"]
+__all__ = [
+    "ExplorationTask",
+    "GpuLease",
+    "bar_scores",
+    "committee_score",
+    "model_and_active_set",
+    "run_exploration",
+]

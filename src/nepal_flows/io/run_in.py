@@ -65,6 +65,11 @@ class Grading:
     gamma_high: float
     names_model: bool = False
 
+    @property
+    def potentials(self) -> tuple[str, ...]:
+        """Files of the potentials: the model alone."""
+        return (POTENTIAL_FILE,)
+
     def lines(self) -> list[str]:
         """Return the lines to put before a ``run``; every graded frame is written."""
         model = f"nep_file {POTENTIAL_FILE} " if self.names_model else ""
@@ -72,6 +77,39 @@ class Grading:
             f"dump_thermo {self.check_interval}",
             f"compute_extrapolation {model}asi_file {ACTIVE_SET_FILE} gamma_low 0 gamma_high "
             f"{self.gamma_high:.10g} check_interval {self.check_interval} dump_interval 1",
+        ]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """How a run compares the members of a committee; the first moves the atoms.
+
+    Attributes
+    ----------
+    check_interval
+        Steps between two comparisons.
+    n_models
+        Members.
+    names_uncertainty
+        Whether ``active`` takes five arguments, as versions from 4.4 on want it, or four.
+    """
+
+    check_interval: int
+    n_models: int
+    names_uncertainty: bool = True
+
+    @property
+    def potentials(self) -> tuple[str, ...]:
+        """Files of the potentials, in order."""
+        further = (f"nep_{number}.txt" for number in range(1, self.n_models))
+        return (POTENTIAL_FILE, *further)
+
+    def lines(self) -> list[str]:
+        """Return the lines to put before a ``run``; every frame that is compared is written."""
+        uncertainty = "0 " if self.names_uncertainty else ""
+        return [
+            f"dump_thermo {self.check_interval}",
+            f"active {self.check_interval} 0 0 {uncertainty}0",
         ]
 
 
@@ -104,6 +142,8 @@ class RunIn:
         Its content.
     blocks
         Its runs, in order.
+    potentials
+        Files of the potentials that it names.
     needs_regrading
         Whether the grades that GPUMD writes may belong to other atoms than those it writes beside
         them: Monte Carlo exchanges species after grading, and path integrals grade beads.
@@ -112,6 +152,7 @@ class RunIn:
     text: str
     blocks: tuple[RunBlock, ...]
     needs_regrading: bool
+    potentials: tuple[str, ...] = (POTENTIAL_FILE,)
 
     @property
     def n_steps(self) -> int:
@@ -120,7 +161,12 @@ class RunIn:
 
 
 def run_in_of(
-    body: str, *, grading: Grading, seed: int, time_step_fs: float, n_ungraded: int = 0
+    body: str,
+    *,
+    grading: Grading | Disagreement,
+    seed: int,
+    time_step_fs: float,
+    n_ungraded: int = 0,
 ) -> RunIn:
     """Return the complete run.in of a body.
 
@@ -129,7 +175,7 @@ def run_in_of(
     body
         What stands after the ``potential`` line.
     grading
-        How often, and when to stop.
+        How often frames are looked at, and by what.
     seed
         Of the initial velocities.
     time_step_fs
@@ -144,7 +190,7 @@ def run_in_of(
     """
     rows = _rows(body)
     keywords = [words[0] for _, words in rows]
-    head = [f"potential {POTENTIAL_FILE}"]
+    head = [f"potential {name}" for name in grading.potentials]
     if "time_step" not in keywords:
         head.append(f"time_step {time_step_fs:g}")
     velocity_seed = seed % _LARGEST_INTEGER
@@ -170,6 +216,7 @@ def run_in_of(
         blocks=tuple(blocks),
         needs_regrading="mc" in keywords
         or any(words[0] == "ensemble" and _STALE_GRADES & set(words[1:2]) for _, words in rows),
+        potentials=grading.potentials,
     )
 
 
@@ -253,6 +300,7 @@ __all__ = [
     "KEYWORDS",
     "POTENTIAL_FILE",
     "REFUSED",
+    "Disagreement",
     "Grading",
     "RunBlock",
     "RunIn",

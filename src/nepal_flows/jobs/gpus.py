@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nepal_flows.campaign.exploration import GpumdSection
-from nepal_flows.engines.exploration import ExplorationTask, GpuLease, model_and_active_set
+from nepal_flows.engines.exploration import (
+    ExplorationTask,
+    GpuLease,
+    committee_score,
+    model_and_active_set,
+)
 from nepal_flows.engines.gpumd.devices import visible_gpus
 from nepal_flows.engines.gpumd.md import GpumdSetup
 from nepal_flows.engines.gpumd.self_test import run_self_test
@@ -47,6 +52,7 @@ def leased_gpus(sample: ExplorationTask, section: GpumdSection) -> Iterator[GpuL
         active_set,
         setup=setup,
         model_sha256=model_sha256(sample.model_text),
+        committee=committee_score(sample),
     )
     with tempfile.TemporaryDirectory(prefix="nepal-gpus-") as claims:
         yield GpuLease(test.setup, gpus, claims)

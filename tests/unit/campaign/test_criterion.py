@@ -58,6 +58,18 @@ def test_gpumd_cannot_evaluate_the_bayesian_error(write_campaign, tmp_path):
         loaded(write_campaign, tmp_path, selection=BAYES, exploration=exploration)
 
 
+def test_gpumd_compares_the_members_of_a_committee(write_campaign, tmp_path):
+    stages = [{"temperature_K": 300, "steps": 200}]
+    exploration = {"engine": "gpumd", "conditions": [{"name": "one", "stages": stages}]}
+    selection = {"criterion": "committee"}
+    found = loaded(write_campaign, tmp_path, selection=selection, exploration=exploration)
+    plan = build_plan(found.campaign, found.structures)
+    assert not plan.errors
+    assert "R of the committee 2" in plan.conditions[0].input
+    stages = {stage.name: stage for stage in plan.forecast.stages}
+    assert stages["committee"].cpu_s == pytest.approx(3.0 * stages["train"].cpu_s)
+
+
 def test_dynamic_training_labels_whatever_interrupted_it(write_campaign, tmp_path):
     stages = [{"temperature_K": 300, "steps": 200}]
     exploration = {"dynamic": {}, "conditions": [{"name": "one", "stages": stages}]}
@@ -134,6 +146,13 @@ def test_several_criteria_share_one_scale_and_their_order_does_not_matter(write_
         ({"selection": {"criterion": ["grade", "bayes"], "threshold": 7.0}}, "the same value"),
         ({"exploration": {"gamma_stop": 50.0}}, "several criteria"),
         ({"exploration": {"engine": "gpumd"}}, "GPUMD cannot evaluate"),
+        (
+            {
+                "selection": {"criterion": ["bayes", "committee"]},
+                "exploration": {"engine": "gpumd"},
+            },
+            "GPUMD cannot evaluate",
+        ),
         ({"exploration": {"dynamic": {}}}, "goes by error bars"),
         ({"training": {"trainer": "nep"}}, "trained by the native trainer"),
     ],

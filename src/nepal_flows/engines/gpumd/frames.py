@@ -70,6 +70,20 @@ def planned_checks(run_in: RunIn, check_interval: int) -> list[CheckPlace]:
     return places
 
 
+def planned_comparisons(run_in: RunIn, check_interval: int) -> list[CheckPlace]:
+    """Return the checks that the keyword ``active`` makes in a run.in, in their order."""
+    places, offset = [], 0
+    for block in run_in.blocks:
+        first, last = block.temperature_K or (float("nan"), float("nan"))
+        n_steps = block.n_steps if block.is_graded else 0
+        places += [
+            CheckPlace(offset + step, first + (last - first) * step / block.n_steps)
+            for step in range(check_interval, n_steps + 1, check_interval)
+        ]
+        offset += block.n_steps
+    return places
+
+
 def thermo_steps(run_in: RunIn, interval: int) -> IntArray:
     """Return the steps of the rows of thermo.out in the order in which GPUMD writes them."""
     steps, offset = [], 0
@@ -148,10 +162,11 @@ def read_graded_frames(
     choice: Choice,
     gate: PhysicsGate,
     regrade: Callable[[Structure], FloatArray] | None = None,
+    compared: Iterator[DumpFrame] | None = None,
 ) -> GradedFrames:
     """Return what a run left in its directory.
 
-    The first check, one step after the start, is passed over unless the run ended before the
+    The first grading, one step after the start, is passed over unless the run ended before the
     second: every replica has it, and it tells of the start alone.
 
     Parameters
@@ -170,17 +185,22 @@ def read_graded_frames(
         The physics gate; the first frame that violates it ends the run.
     regrade
         Grades a structure anew, where the grades of the dump belong to other atoms.
-
+    compared
+        Frames of the checks of the keyword ``active``, in place of the graded ones.
     """
     damages: list[str] = []
     thermo = _readable_thermo(directory / THERMO_FILE, damages)
     steps = thermo_steps(run_in, check_interval)
-    places = planned_checks(run_in, check_interval)
+    if compared is None:
+        places = planned_checks(run_in, check_interval)
+    else:
+        places = planned_comparisons(run_in, check_interval)
+    dump = read_dump(directory / DUMP_FILE) if compared is None else compared
     reader = _Reader(choice, _audit_steps(places, choice), thermo, steps)
     held: tuple[CheckPlace, Structure, FloatArray] | None = None
     stopped: tuple[Outcome, str] | None = None
     n_seen, last_step, largest, final = 0, 0, float("nan"), None
-    for place, frame in zip(places, _readable(directory / DUMP_FILE, damages), strict=False):
+    for place, frame in zip(places, _readable(dump, damages), strict=False):
         n_seen += 1
         largest = frame.gamma
         if not frame.is_finite:
@@ -193,7 +213,7 @@ def read_graded_frames(
             break
         last_step, final = place.step, structure
         grades = frame.grades if regrade is None else regrade(structure)
-        if place.step == 1:
+        if place.step == 1 and compared is None:
             held = (place, structure, grades)
         else:
             reader.take(place, structure, grades)
@@ -220,10 +240,10 @@ def read_graded_frames(
     )
 
 
-def _readable(path: Path, damages: list[str]) -> Iterator[DumpFrame]:
+def _readable(dump: Iterator[DumpFrame], damages: list[str]) -> Iterator[DumpFrame]:
     """Yield the frames of a dump up to the first that is damaged, which is noted."""
     try:
-        yield from read_dump(path)
+        yield from dump
     except InputError as error:
         damages.append(str(error))
 
@@ -334,6 +354,7 @@ __all__ = [
     "Choice",
     "GradedFrames",
     "planned_checks",
+    "planned_comparisons",
     "read_graded_frames",
     "thermo_steps",
 ]

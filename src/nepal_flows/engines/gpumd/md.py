@@ -13,6 +13,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from nepal_flows.core.neighbours import neighbour_list
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.projections import projection_factors
 from nepal_flows.core.structure import Structure
+from nepal_flows.engines.gpumd.committee import CommitteeScore
 from nepal_flows.engines.gpumd.devices import VARIABLE
 from nepal_flows.engines.gpumd.frames import Choice, GradedFrames, read_graded_frames
 from nepal_flows.engines.gpumd.program import ProgramEnd, run_program
@@ -37,7 +39,7 @@ from nepal_flows.io.extxyz import write_extxyz
 from nepal_flows.io.nep_txt import format_nep_txt
 from nepal_flows.io.run_in import (
     ACTIVE_SET_FILE,
-    POTENTIAL_FILE,
+    Disagreement,
     Grading,
     RunIn,
     run_in_of,
@@ -68,6 +70,8 @@ class GpumdSetup:
         Id of the one GPU that it sees.
     names_model
         Whether its grading keyword wants ``nep_file`` (see :mod:`.self_test`).
+    names_uncertainty
+        Whether its keyword ``active`` takes five arguments.
     scratch
         Folder in which runs get their directories; the system's by default.
     time_limit_s
@@ -77,6 +81,7 @@ class GpumdSetup:
     command: str = "gpumd"
     gpu: str = "0"
     names_model: bool = False
+    names_uncertainty: bool = True
     scratch: str | None = None
     time_limit_s: float | None = None
 
@@ -90,6 +95,7 @@ def run_gpumd_md(
     active_set: ActiveSet,
     seed: int,
     model_sha256: str,
+    committee: CommitteeScore | None = None,
     body: str | None = None,
     check_interval: int = 10,
     gamma_low: float = 5.0,
@@ -112,6 +118,9 @@ def run_gpumd_md(
         As :func:`nepal_flows.engines.native_md.run_native_md` takes them.
     setup
         The program and its GPU.
+    committee
+        Scores the frames, wherever a grade is spoken of: the run then compares its members, whose
+        first is the model. Nothing but the gate stops it.
     body
         Body of a run.in, instead of the protocol.
     gamma_stop
@@ -131,11 +140,11 @@ def run_gpumd_md(
         those of the model.
     """
     check_gpumd_input(structure, model, active_set, model_sha256)
-    grading = Grading(
-        check_interval=check_interval,
-        gamma_high=candidate_ceiling if gamma_stop is None else gamma_stop,
-        names_model=setup.names_model,
-    )
+    gamma_high = candidate_ceiling if gamma_stop is None else gamma_stop
+    grading: Grading | Disagreement = Grading(check_interval, gamma_high, setup.names_model)
+    if committee is not None:
+        gamma_high = math.inf
+        grading = Disagreement(check_interval, committee.n_models, setup.names_uncertainty)
     if body is None:
         couplings = Couplings(time_step_fs, thermostat_time_fs, barostat_time_fs, bulk_modulus_GPa)
         run_in = protocol_run_in(
@@ -160,20 +169,30 @@ def run_gpumd_md(
     with tempfile.TemporaryDirectory(prefix="gpumd-", dir=setup.scratch) as name:
         directory = Path(name)
         write_gpumd_input(
-            directory, structure, model, active_set, run_in, densest=1.0 / gate.volume_ratio[0]
+            directory,
+            structure,
+            [model] if committee is None else committee.members,
+            active_set if committee is None else None,
+            run_in,
+            densest=1.0 / gate.volume_ratio[0],
         )
         end = run_gpumd(setup, directory)
-        frames = read_graded_frames(
+        choice = Choice(gamma_low, candidate_ceiling, n_candidates, n_audit, seed)
+        reading = partial(
+            read_graded_frames,
             directory,
             run_in,
             structure,
             check_interval=check_interval,
-            choice=Choice(gamma_low, candidate_ceiling, n_candidates, n_audit, seed),
+            choice=choice,
             gate=gate,
-            regrade=regrade if run_in.needs_regrading else None,
         )
-    outcome, why = _outcome(end, frames, grading)
-    if not run_in.needs_regrading:
+        if committee is None:
+            frames = reading(regrade=regrade if run_in.needs_regrading else None)
+        else:
+            frames = committee.read_frames(directory, reading)
+    outcome, why = _outcome(end, frames, gamma_high)
+    if committee is None and not run_in.needs_regrading:
         _compare_grades((*frames.audit, *frames.candidates), regrade)
     return MdRun(
         outcome=outcome,
@@ -236,20 +255,24 @@ def check_gpumd_input(
 def write_gpumd_input(
     directory: Path,
     structure: Structure,
-    model: NepModel,
-    active_set: ActiveSet,
+    models: Sequence[NepModel],
+    active_set: ActiveSet | None,
     run_in: RunIn,
     *,
     densest: float = 1.0,
 ) -> None:
-    """Write model.xyz, nep.txt, active_set.asi and run.in.
+    """Write model.xyz, the potentials, active_set.asi and run.in.
 
     Parameters
     ----------
     directory
         An empty folder.
-    structure, model, active_set, run_in
+    structure, run_in
         What goes into them.
+    models
+        The potentials, in the order in which run.in names them.
+    active_set
+        Of the first; None where nothing is graded.
     densest
         Density that the run may reach, over that of the start. GPUMD sizes its neighbour lists by
         the counts in nep.txt and does not check them, so they are raised to fit.
@@ -262,9 +285,11 @@ def write_gpumd_input(
     if any(directory.iterdir()):
         raise EngineError(f"{directory} is not empty, and GPUMD appends to the files it finds.")
     write_extxyz([structure], directory / "model.xyz")
-    text = format_nep_txt(_with_room(model, structure, densest))
-    (directory / POTENTIAL_FILE).write_text(text, encoding="ascii")
-    write_asi(active_set, directory / ACTIVE_SET_FILE)
+    for name, model in zip(run_in.potentials, models, strict=True):
+        text = format_nep_txt(_with_room(model, structure, densest))
+        (directory / name).write_text(text, encoding="ascii")
+    if active_set is not None:
+        write_asi(active_set, directory / ACTIVE_SET_FILE)
     (directory / "run.in").write_text(run_in.text, encoding="ascii")
 
 
@@ -304,7 +329,9 @@ def _with_room(model: NepModel, structure: Structure, densest: float) -> NepMode
     return dataclasses.replace(model, max_neighbours=(counts[0], counts[1]))
 
 
-def _outcome(end: ProgramEnd, frames: GradedFrames, grading: Grading) -> tuple[Outcome, str | None]:
+def _outcome(
+    end: ProgramEnd, frames: GradedFrames, gamma_high: float
+) -> tuple[Outcome, str | None]:
     """Return how the run ended: what the frames say comes first, then what the program says."""
     if frames.stopped is not None:
         return frames.stopped
@@ -312,10 +339,9 @@ def _outcome(end: ProgramEnd, frames: GradedFrames, grading: Grading) -> tuple[O
         reason = _incomplete(end, frames)
         return ("finished", None) if reason is None else ("crashed", reason)
     if end.ending == "crashed" and end.exit_code == 1 and _STOP_TEXT in (end.error or ""):
-        if frames.largest_grade > grading.gamma_high:
+        if frames.largest_grade > gamma_high:
             return "stopped_by_grade", (
-                f"grade {frames.largest_grade:.4g} at step {frames.last_step}, limit "
-                f"{grading.gamma_high:g}"
+                f"grade {frames.largest_grade:.4g} at step {frames.last_step}, limit {gamma_high:g}"
             )
         return "crashed", "GPUMD stopped at a high grade, but the frame is not in the dump"
     return end.ending, end.error

@@ -13,7 +13,7 @@ import numpy as np
 
 from nepal_flows.engines.md_run import MdSegment
 from nepal_flows.errors import InputError
-from nepal_flows.io.run_in import Grading, RunIn, run_in_of
+from nepal_flows.io.run_in import Disagreement, Grading, RunIn, run_in_of
 from nepal_flows.typing import FloatArray
 
 SHORTEST_PERIOD = 200.0
@@ -41,7 +41,7 @@ def protocol_run_in(
     cell: FloatArray,
     *,
     couplings: Couplings,
-    grading: Grading,
+    grading: Grading | Disagreement,
     seed: int,
     burn_in_steps: int = 0,
 ) -> RunIn:

@@ -304,7 +304,7 @@ def test_neighbour_counts_leave_room_for_the_densest_frame(
 ):
     run_in = run_in_of("ensemble nve\nrun 1", grading=Grading(1, 9.0), seed=1, time_step_fs=1.0)
     dense = Structure(start.numbers, start.positions * 0.8, start.cell * 0.8)
-    write_gpumd_input(tmp_path, dense, copper_model, active_set, run_in, densest=1.5)
+    write_gpumd_input(tmp_path, dense, [copper_model], active_set, run_in, densest=1.5)
     written = read_nep_txt(tmp_path / "nep.txt")
     assert written.max_neighbours[0] > copper_model.max_neighbours[0]
     np.testing.assert_array_equal(written.parameters(), copper_model.parameters())
@@ -314,7 +314,7 @@ def test_a_directory_with_leftovers_is_refused(copper_model, active_set, start, 
     (tmp_path / "extrapolation_dump.xyz").write_text("old")
     run_in = run_in_of("ensemble nve\nrun 1", grading=Grading(1, 9.0), seed=1, time_step_fs=1.0)
     with pytest.raises(EngineError, match="not empty"):
-        write_gpumd_input(tmp_path, start, copper_model, active_set, run_in)
+        write_gpumd_input(tmp_path, start, [copper_model], active_set, run_in)
 
 
 def test_parts_that_do_not_belong_together_are_refused(copper_model, active_set, start):
