@@ -190,8 +190,8 @@ def _carving_problems(
             PlanProblem(
                 "error",
                 "selection.criterion",
-                f"Large cells are carved where the grade is high; `{campaign.selection.criterion}` "
-                "has no grades. Take `grade`, or `carving: {mode: never}`.",
+                "Large cells are carved where the grade is high, so that it must be the only "
+                "criterion. Take `grade`, or `carving: {mode: never}`.",
             )
         )
     for index, start in carved:

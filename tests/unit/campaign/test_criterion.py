@@ -166,3 +166,15 @@ def test_what_criteria_cannot_do_is_refused_with_the_reason(
     asked = {"selection": {"criterion": ["grade", "committee"]}, "exploration": exploration}
     with pytest.raises(CampaignError, match=words):
         loaded(write_campaign, tmp_path, **(asked | changes))
+
+
+@pytest.mark.parametrize("criterion", ["committee", ["grade", "committee"]])
+def test_large_cells_are_carved_by_the_grade_alone(write_campaign, tmp_path, criterion):
+    start = {"supercell": [4, 4, 4]}
+    stages = [{"temperature_K": 300, "steps": 200}]
+    found = loaded(
+        write_campaign, tmp_path, selection={"criterion": criterion}, carving={"parent_atoms": 200},
+        exploration={"conditions": [{"name": "large", "start": start, "stages": stages}]},
+    )  # fmt: skip
+    errors = build_plan(found.campaign, found.structures).errors
+    assert any("must be the only criterion" in problem.message for problem in errors)

@@ -54,7 +54,9 @@ class CommitteeScore:
         """Number of potentials."""
         return len(self.committee.members)
 
-    def read_frames(self, directory: Path, read: Callable[..., GradedFrames]) -> GradedFrames:
+    def read_frames(
+        self, directory: Path, read: Callable[..., GradedFrames], *, is_comparable: bool = True
+    ) -> GradedFrames:
         """Return what a run left in its directory, scored here, with what the bars expect.
 
         Parameters
@@ -63,6 +65,8 @@ class CommitteeScore:
             Where it ran.
         read
             ``read_graded_frames`` but for its last two arguments.
+        is_comparable
+            Whether GPUMD's deviations are of the atoms that it writes.
 
         Raises
         ------
@@ -84,7 +88,7 @@ class CommitteeScore:
 
         graded = read(regrade=score, compared=frames())
         for frame in first:
-            if frame.is_finite:
+            if is_comparable and frame.is_finite:
                 self._compare(frame)
         trace = dataclasses.replace(
             graded.trace,

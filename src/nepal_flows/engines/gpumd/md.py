@@ -190,7 +190,9 @@ def run_gpumd_md(
         if committee is None:
             frames = reading(regrade=regrade if run_in.needs_regrading else None)
         else:
-            frames = committee.read_frames(directory, reading)
+            frames = committee.read_frames(
+                directory, reading, is_comparable=not run_in.needs_regrading
+            )
     outcome, why = _outcome(end, frames, gamma_high)
     if committee is None and not run_in.needs_regrading:
         _compare_grades((*frames.audit, *frames.candidates), regrade)
