@@ -9,8 +9,9 @@ from fireworks import LaunchPad, Workflow
 
 from nepal_flows.errors import CampaignLockedError
 from nepal_flows.records import Records
+from nepal_flows.records.once import claimed
 
-_LEASE_S = 120.0
+_LEASE_S = 40.0
 _PATIENCE_S = 60.0
 
 
@@ -73,17 +74,17 @@ def sole_submission(records: Records, campaign_id: str) -> Iterator[None]:
         If somebody else holds it for a minute.
     """
     began = time.monotonic()
-    while not records.claim("submission", campaign_id, lease_s=_LEASE_S):
+    while True:
+        with claimed(records, "submission", [campaign_id], lease_s=_LEASE_S) as granted:
+            if granted:
+                yield
+                return
         if time.monotonic() - began > _PATIENCE_S:
             raise CampaignLockedError(
                 f"Somebody else is adding jobs of the campaign {campaign_id}. Try again in a "
-                f"minute; a process that died is forgotten after {_LEASE_S:g} s."
+                "minute."
             )
         time.sleep(0.2)
-    try:
-        yield
-    finally:
-        records.release("submission", campaign_id)
 
 
 def _runs(launchpad: LaunchPad, fw_id: int) -> bool:

@@ -12,7 +12,7 @@ from nepal_flows.schemas.base import Document
 logger = logging.getLogger(__name__)
 
 LEASE_S = 120.0
-"""How long a claim outlives the last sign of life of a worker on another host, s."""
+"""How long a worker waits for a sign of life of one on another host, by its own clock, s."""
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 10.0
@@ -53,7 +53,7 @@ def make_missing(
     """
     pending, pause = _missing(records, document_class, keys), _FIRST_PAUSE_S
     while pending:
-        with _claimed(records, document_class.kind, pending) as granted:
+        with claimed(records, document_class.kind, pending) as granted:
             mine = _missing(records, document_class, granted)  # made since we looked
             if mine:
                 make(mine)
@@ -72,16 +72,29 @@ def _missing(records: Records, document_class: type[Document], keys: Sequence[st
 
 
 @contextmanager
-def _claimed(records: Records, kind: str, keys: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the keys that are ours to make; the claims are renewed until the block is left."""
-    granted = [key for key in keys if records.claim(kind, key, lease_s=LEASE_S)]
+def claimed(
+    records: Records, kind: str, keys: Sequence[str], *, lease_s: float | None = None
+) -> Iterator[list[str]]:
+    """Yield the keys that are ours to make; the claims are renewed until the block is left.
+
+    Parameters
+    ----------
+    records
+        Where claims are kept.
+    kind, keys
+        What is claimed.
+    lease_s
+        See :data:`LEASE_S`, which it is when not given.
+    """
+    lease_s = LEASE_S if lease_s is None else lease_s
+    granted = [key for key in keys if records.claim(kind, key, lease_s=lease_s)]
     finished = threading.Event()
 
     def renew() -> None:
-        while not finished.wait(LEASE_S / 4.0):
+        while not finished.wait(lease_s / 4.0):
             try:
                 for key in granted:
-                    records.claim(kind, key, lease_s=LEASE_S)
+                    records.claim(kind, key, lease_s=lease_s)
             except Exception as error:  # a store that is away comes back: the work goes on
                 logger.warning("Claims cannot be renewed at present: %s", error)
 
@@ -98,4 +111,4 @@ def _claimed(records: Records, kind: str, keys: Sequence[str]) -> Iterator[list[
             records.release(kind, key)
 
 
-__all__ = ["LEASE_S", "made_once", "make_missing"]
+__all__ = ["LEASE_S", "claimed", "made_once", "make_missing"]

@@ -28,6 +28,9 @@ BLOBS_STORE = "blobs"
 INDEXED_FIELDS = ("kind", "key", "campaign_id", "iteration", "structure_key", "model_sha256")
 """Fields of documents by which they are looked up."""
 
+_OLD_LEASE_S = 120.0
+"""Lease of claims that do not tell theirs, s: they were made by an older version."""
+
 _CONTAINERS = (dict, list)
 _MUTABLE_KINDS = frozenset({"campaign", "checkpoint"})
 
@@ -50,9 +53,12 @@ class Records:
 
     store: Any
     _blob_store: Callable[[], Any]
+    _watched: dict[str, tuple[tuple[str, float], float]]
+    """Claims of others: owner and renewal as first seen, and when by our monotonic clock, s."""
 
     def __init__(self, job_store: "JobStore") -> None:
         whole: Any = job_store
+        self._watched = {}
         self._use(whole.additional_stores)
 
     @classmethod
@@ -70,6 +76,7 @@ class Records:
             Makes the store of the bytes when they are asked for.
         """
         records = cls.__new__(cls)
+        records._watched = {}
         records.store = table
         records._blob_store = blob_store
         return records
@@ -220,21 +227,22 @@ class Records:
         """Return whether the owner may now make the document of this kind and key.
 
         One claim is granted at a time; claiming again renews the lease. The claim of another is
-        taken over when its lease has run out or its process, of this host, is gone.
+        taken over when its process, of this host, is gone, or when calls of this method on this
+        object saw it unchanged for its whole lease: clocks of two hosts are never compared.
 
         Parameters
         ----------
         kind, key
             What is to be made.
         lease_s
-            How long the claim holds without being renewed, s.
+            How long the claim holds from when another first sees it, if it is not renewed, s.
         owner
             Who claims; this process when not given.
         """
         owner = owner or this_process()
         name = _record_id("claim", f"{kind}:{key}")
         claim: dict[str, Any] = {"_id": name, "kind": "claim", "key": f"{kind}:{key}"}
-        claim |= {"owner": owner, "expires_at": time.time() + lease_s}
+        claim |= {"owner": owner, "expires_at": time.time() + lease_s, "lease_s": lease_s}
         collection = self._collection
         with translated_errors(self.store):
             while True:
@@ -243,15 +251,25 @@ class Records:
                 except DuplicateKeyError:
                     held = collection.find_one({"_id": name})
                 else:
+                    self._watched.pop(name, None)
                     return True
                 if held is None:
                     continue
-                is_free = held["owner"] == owner or held["expires_at"] < time.time()
-                if not is_free and not is_known_dead(held["owner"]):
+                is_free = held["owner"] == owner or is_known_dead(held["owner"])
+                if not is_free and not self._is_silent(held):
                     return False
                 seen = {field: held[field] for field in ("_id", "owner", "expires_at")}
                 if collection.replace_one(seen, dict(claim)).matched_count:
+                    self._watched.pop(name, None)
                     return True
+
+    def _is_silent(self, held: Mapping[str, Any]) -> bool:
+        """Return whether a claim of another was seen unchanged for its whole lease."""
+        now, renewal = time.monotonic(), (held["owner"], held["expires_at"])
+        first_seen = self._watched.get(held["_id"])
+        if first_seen is None or first_seen[0] != renewal:
+            first_seen = self._watched[held["_id"]] = (renewal, now)
+        return bool(now - first_seen[1] >= held.get("lease_s", _OLD_LEASE_S))
 
     def release(self, kind: str, key: str, *, owner: str | None = None) -> None:
         """Give a claim back; the claim of another stays."""

@@ -1,6 +1,7 @@
 """Documents are found by kind and key, stored once, and claimed by one owner at a time."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from jobflow import SETTINGS, Flow, JobConfig, JobOrder, JobStore, job, run_locally
@@ -126,14 +127,49 @@ def test_claim_is_granted_once(records):
     assert records.claim("label", "k", owner="elsewhere/b/2/2")
 
 
-def test_claim_passes_on_when_its_lease_ran_out(records):
-    assert records.claim("label", "k", owner="elsewhere/b/1/1", lease_s=-1.0)
+def test_claim_passes_on_when_it_was_seen_unchanged_for_its_lease(records, clocks):
+    assert records.claim("label", "k", owner="elsewhere/b/1/1", lease_s=120.0)
+    clocks.monotonic_s += 1000.0  # nobody else looked
+    assert not records.claim("label", "k", owner="elsewhere/b/2/2", lease_s=1.0)
+    clocks.monotonic_s += 119.0
+    assert not records.claim("label", "k", owner="elsewhere/b/2/2", lease_s=1.0)
+    clocks.monotonic_s += 1.0
+    assert records.claim("label", "k", owner="elsewhere/b/2/2", lease_s=1.0)
+
+
+@pytest.mark.parametrize("slow_s", [-1e6, 1e6])
+def test_claim_holds_however_the_clocks_of_two_hosts_differ(records, clocks, slow_s):
+    for _ in range(5):
+        clocks.time_s -= slow_s
+        assert records.claim("label", "k", owner="elsewhere/b/1/1", lease_s=120.0)  # it is renewed
+        clocks.time_s += slow_s
+        assert not records.claim("label", "k", owner="elsewhere/b/2/2", lease_s=120.0)
+        clocks.monotonic_s += 110.0
+        clocks.time_s += 110.0
+
+
+def test_claim_of_an_older_version_passes_on_too(records, clocks):
+    assert records.claim("label", "k", owner="elsewhere/b/1/1")
+    (held,) = records.store._collection.find({"kind": "claim"})
+    records.store._collection.delete_many({"kind": "claim"})
+    records.store._collection.insert_one({k: v for k, v in held.items() if k != "lease_s"})
+    assert not records.claim("label", "k", owner="elsewhere/b/2/2")
+    clocks.monotonic_s += 120.0
     assert records.claim("label", "k", owner="elsewhere/b/2/2")
 
 
 def test_claim_of_a_dead_process_of_this_host_is_taken_over(records, dead_process):
     assert records.claim("label", "k", owner=dead_process)
     assert records.claim("label", "k")
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    """Clocks that the test sets; a worker's claims are told by its own."""
+    now = SimpleNamespace(time_s=1e9, monotonic_s=1e3)
+    fake = SimpleNamespace(time=lambda: now.time_s, monotonic=lambda: now.monotonic_s)
+    monkeypatch.setattr("nepal_flows.records.records.time", fake)
+    return now
 
 
 def test_one_of_many_threads_gets_the_claim(records):

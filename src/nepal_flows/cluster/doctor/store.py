@@ -28,6 +28,8 @@ _KINDS: tuple[type[Document], ...] = (
     LabelDoc,
 )
 _MOST_NAMED = 5
+_FORGOTTEN_S = 86400.0
+"""After this long nobody renews a claim, whatever the clocks of two hosts differ by, s."""
 
 
 def store_findings(
@@ -79,7 +81,7 @@ def _dead_claims(records: Records) -> Iterator[Finding]:
     dead = [
         claim["_id"]
         for claim in collection.find({"kind": "claim"})
-        if claim["expires_at"] < time.time() or is_known_dead(claim["owner"])
+        if claim["expires_at"] < time.time() - _FORGOTTEN_S or is_known_dead(claim["owner"])
     ]
     if dead:
         yield Finding(
