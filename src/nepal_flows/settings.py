@@ -153,6 +153,13 @@ class Settings(BaseSettings):
         description="Labels per queued job; where not given one of DFT, and many of an ASE "
         "calculator.",
     )
+    label_workers: int | None = Field(
+        None,
+        ge=1,
+        description="Labels that are made side by side in one job: 1 for a code that runs under "
+        "MPI on all its cores. Where not given 1 for VASP, else the campaign file's "
+        "`resources.workers`.",
+    )
     explore_bundle: int | None = Field(
         None,
         ge=1,

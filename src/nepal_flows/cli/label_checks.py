@@ -4,8 +4,7 @@ import tempfile
 
 from nepal_flows.campaign.read import LoadedCampaign
 from nepal_flows.campaign.structures import check_sample
-from nepal_flows.engines.pool import shared_pool
-from nepal_flows.jobs.labeler import labeler_of
+from nepal_flows.jobs.labeler import label_pool, labeler_of
 from nepal_flows.labelers.consistency import Consistency, check_consistency
 
 
@@ -24,7 +23,7 @@ def checked_labels(loaded: LoadedCampaign) -> Consistency:
         return check_consistency(
             labeler,
             sample,
-            pool=shared_pool(loaded.campaign.resources.workers, preload=("nepal_flows.labelers",)),
+            pool=label_pool(loaded.campaign, preload=("nepal_flows.labelers",)),
             time_limit_s=loaded.campaign.labels.time_limit_s,
             scratch=scratch,
         )

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nepal_flows.campaign.read import LoadedCampaign
-from nepal_flows.engines.pool import shared_pool
 from nepal_flows.errors import LabelError
 from nepal_flows.io.frames import unpack_frames
-from nepal_flows.jobs.labeler import labeler_of
+from nepal_flows.jobs.labeler import label_pool, labeler_of
 from nepal_flows.labelers import label_structures
 from nepal_flows.labelers.agreement import Agreement, label_agreement
 from nepal_flows.records import Records, settings_key
@@ -61,7 +60,7 @@ def cross_checked_versions(
     outcomes = label_structures(
         labeler,
         [frame.structure for frame in frames],
-        pool=shared_pool(loaded.campaign.resources.workers),
+        pool=label_pool(loaded.campaign),
         time_limit_s=loaded.campaign.labels.time_limit_s,
         scratch=scratch,
     )

@@ -13,14 +13,13 @@ from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training import fit_reference_energies
 from nepal_flows.core.structure import LabelledStructure
 from nepal_flows.engines.input_frames import Pairs, repeated_frames, require_elements
-from nepal_flows.engines.pool import shared_pool
 from nepal_flows.errors import LabelledDataError, ModelError
 from nepal_flows.flows.registration import register_campaign
 from nepal_flows.io.frames import pack_frames
 from nepal_flows.io.nep_in import format_nep_in
 from nepal_flows.io.nep_txt import format_nep_txt, model_sha256, read_nep_txt
 from nepal_flows.jobs.dataset import campaign_dataset, labelled_frames
-from nepal_flows.jobs.labeler import labeler_of
+from nepal_flows.jobs.labeler import label_pool, labeler_of
 from nepal_flows.jobs.model_errors import errors_of
 from nepal_flows.labelers import LabelOutcome, label_document, label_structures
 from nepal_flows.labelers.agreement import label_agreement
@@ -164,7 +163,7 @@ def _cross_check(
     outcomes = label_structures(
         labeler,
         [frames[i].structure for i in chosen],
-        pool=shared_pool(loaded.campaign.resources.workers),
+        pool=label_pool(loaded.campaign),
         time_limit_s=loaded.campaign.labels.time_limit_s,
     )
     for index, outcome in zip(chosen, outcomes, strict=True):

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from nepal_flows.campaign.read import LoadedCampaign
 from nepal_flows.core.structure import LabelledStructure, Structure
-from nepal_flows.engines.pool import shared_pool
 from nepal_flows.io.frames import unpack_frames
-from nepal_flows.jobs.labeler import labeler_of
+from nepal_flows.jobs.labeler import label_pool, labeler_of
 from nepal_flows.labelers import (
     LabelOutcome,
     build_gate,
@@ -65,7 +64,7 @@ def label_frames(
     label_structures(
         labeler,
         [wanted[key] for key in missing],
-        pool=shared_pool(loaded.campaign.resources.workers),
+        pool=label_pool(loaded.campaign),
         time_limit_s=section.time_limit_s,
         retries=section.retries,
         gate=build_gate(section),

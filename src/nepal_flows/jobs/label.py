@@ -9,10 +9,9 @@ from typing import Any
 from jobflow import CURRENT_JOB, Flow, OnMissing, Response, job
 
 from nepal_flows.core.structure import Structure
-from nepal_flows.engines.pool import shared_pool
 from nepal_flows.errors import LabelError
 from nepal_flows.io.frames import unpack_frames
-from nepal_flows.jobs.labeler import campaign_labeler
+from nepal_flows.jobs.labeler import campaign_labeler, label_pool
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.routing import LABEL_BUNDLE, bundles, routed
 from nepal_flows.jobs.stage import DECIDING, STAGE, StageMaker
@@ -190,7 +189,7 @@ class LabelMaker(StageMaker):
         label_structures(
             labeler,
             [structures[i] for i in missing],
-            pool=shared_pool(self.campaign.resources.workers, preload=_PRELOAD),
+            pool=label_pool(self.campaign, preload=_PRELOAD),
             time_limit_s=section.time_limit_s,
             retries=section.retries,
             gate=build_gate(section),

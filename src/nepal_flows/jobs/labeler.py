@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nepal_flows.campaign import Campaign
 from nepal_flows.core.structure import Structure
 from nepal_flows.core.symmetry import primitive_cell
+from nepal_flows.engines.pool import WorkerPool, shared_pool
 from nepal_flows.errors import LabelError
 from nepal_flows.io.frames import unpack_frames
 from nepal_flows.labelers import Labeler, build_labeler
@@ -37,6 +38,20 @@ def labeler_of(campaign: Campaign, structures: Sequence[Structure]) -> Labeler:
     )
 
 
+def label_pool(campaign: Campaign, *, preload: Sequence[str] = ()) -> WorkerPool:
+    """Return the processes that make labels side by side; one where each takes all cores by MPI.
+
+    Parameters
+    ----------
+    campaign
+        The campaign.
+    preload
+        Modules that its processes import first.
+    """
+    usual = 1 if campaign.labels.code == "vasp" else campaign.resources.workers
+    return shared_pool(read_settings().label_workers or usual, preload=preload)
+
+
 def campaign_labeler(records: Records, campaign: Campaign, campaign_id: str) -> tuple[Labeler, str]:
     """Return the labeler of a running campaign, and the key of its physics.
 
@@ -65,4 +80,4 @@ def label_settings_key(campaign: Campaign, structures: Sequence[Structure]) -> s
     return settings_key(labeler_of(campaign, structures).physics())
 
 
-__all__ = ["campaign_labeler", "label_settings_key", "labeler_of"]
+__all__ = ["campaign_labeler", "label_pool", "label_settings_key", "labeler_of"]

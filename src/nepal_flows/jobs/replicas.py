@@ -8,9 +8,8 @@ from jobflow import job
 from nepal_flows.campaign.small_cells import SmallCellsSection
 from nepal_flows.campaign.structures import check_sample
 from nepal_flows.core.structure import Structure
-from nepal_flows.engines.pool import shared_pool
 from nepal_flows.errors import LabelError
-from nepal_flows.jobs.labeler import campaign_labeler
+from nepal_flows.jobs.labeler import campaign_labeler, label_pool
 from nepal_flows.jobs.progress import report_progress
 from nepal_flows.jobs.stage import STAGE, StageMaker, starting_structures
 from nepal_flows.labelers import Labeler
@@ -59,9 +58,7 @@ class ReplicaMaker(StageMaker):
                 labeler,
                 sample,
                 repeats,
-                pool=shared_pool(
-                    self.campaign.resources.workers, preload=("nepal_flows.labelers",)
-                ),
+                pool=label_pool(self.campaign, preload=("nepal_flows.labelers",)),
                 time_limit_s=self.campaign.labels.time_limit_s,
                 scratch=scratch,
             )
