@@ -369,7 +369,8 @@ def _unserved(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterat
             "note",
             f"{n_jobs} jobs wait for the worker `{worker}`, which took none for a day.",
             f"Start it: qlaunch -c fireworker_configs/{worker} rapidfire. If your worker has "
-            "another name, say so in `workers` of ~/.nepal_flows.yaml.",
+            "another name, say so in `workers` of ~/.nepal_flows.yaml, then `nepal stop` and "
+            "`nepal resume` the campaign: what is queued keeps the name it was sent to.",
         )
 
 
