@@ -46,7 +46,7 @@ def judge_condition(
     if record.exceedance > allowance and record.n_windows:
         reasons.append(
             f"{record.name}: {record.n_exceeded_windows} of {record.n_windows} windows "
-            f"({100.0 * record.exceedance:.2f} %) exceed the grade limit, "
+            f"({100.0 * record.exceedance:.2f} %) exceed the limit, "
             f"{100.0 * allowance:g} % are allowed."
         )
     return ConditionJudgement(

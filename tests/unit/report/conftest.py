@@ -178,7 +178,7 @@ class FakeCampaign:
         exceeded = int(windows * share) if gamma_max > GAMMA_LOW else 0
         is_clean = exceeded <= windows * (0.02 if is_extreme else 0.005)
         reasons = (
-            [] if is_clean else [f"{name}: {exceeded} of {windows} windows exceed the grade limit."]
+            [] if is_clean else [f"{name}: {exceeded} of {windows} windows exceed the limit."]
         )
         finished = 20000 if iteration else 12400
         return ConditionVerdict(
