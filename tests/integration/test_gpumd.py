@@ -15,9 +15,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from nepal_flows.core.active_set import build_active_set
+from nepal_flows.core.committee import Committee
 from nepal_flows.core.gate import PhysicsGate
+from nepal_flows.core.nep.model import model_from_parameters
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.projections import projection_factors
+from nepal_flows.core.scoring import Scale
+from nepal_flows.engines.gpumd.committee import CommitteeScore
 from nepal_flows.engines.gpumd.devices import visible_gpus
 from nepal_flows.engines.gpumd.md import GpumdSetup, run_gpumd_md
 from nepal_flows.engines.gpumd.self_test import run_self_test
@@ -94,6 +98,35 @@ def test_a_high_grade_stops_a_run_and_its_frame_is_written(setup, graded):
     print(f"\nstopped: {run.outcome}, {run.reason}")
     assert run.outcome in ("stopped_by_grade", "stopped_by_gate")
     assert run.finished_steps < 20000
+
+
+def test_the_members_of_a_committee_are_compared_at_every_check(graded):
+    model, active_set = graded
+    rng, parameters = np.random.default_rng(5), model.parameters()
+    members = [model, *(
+        model_from_parameters(
+            model.architecture,
+            parameters * (1.0 + 0.01 * rng.standard_normal(len(parameters))),
+            model.q_scaler,
+        )
+        for _ in range(3)
+    )]  # fmt: skip
+    score = CommitteeScore(Committee(tuple(members), 0.05, 1.5), Scale())
+    wanted = GpumdSetup(command=command("gpumd"), gpu=visible_gpus()[0])
+    parts = {"model_sha256": SHA, "committee": score}
+    start = structure_from_atoms(copper(2, 5))
+    test = run_self_test(start, model, active_set, setup=wanted, **parts)
+    print(f"\nGPUMD {test.version}: deviation {test.gamma:.4g} eV/Å, difference")
+    print(f"{test.difference:.2g} of what is tolerated; five arguments of `active`: "
+          f"{test.setup.names_uncertainty}")  # fmt: skip
+    run = run_gpumd_md(
+        start, model, [MdSegment("nvt", 300.0, 100), MdSegment("npt", 300.0, 55)],
+        setup=test.setup, active_set=active_set, seed=1, candidate_ceiling=1e9, gamma_low=1e-3,
+        gate=PhysicsGate(), **parts,
+    )  # fmt: skip
+    assert (run.outcome, run.reason) == ("finished", None)
+    assert run.trace.step.tolist() == list(range(10, 151, 10))
+    assert (run.trace.largest_bar_eV_per_A > 0.0).all()
 
 
 def test_a_model_that_nep_trains_is_the_model_we_read(tmp_path):

@@ -177,9 +177,7 @@ class FakeCampaign:
         share = 0.97 if iteration == 0 else max(0.0, np.exp(-0.8 * iteration) - 0.03)
         exceeded = int(windows * share) if gamma_max > GAMMA_LOW else 0
         is_clean = exceeded <= windows * (0.02 if is_extreme else 0.005)
-        reasons = (
-            [] if is_clean else [f"{name}: {exceeded} of {windows} windows exceed the limit."]
-        )
+        reasons = [] if is_clean else [f"{name}: {exceeded} of {windows} windows exceed the limit."]
         finished = 20000 if iteration else 12400
         return ConditionVerdict(
             condition=name,
