@@ -14,7 +14,7 @@ from phonopy.file_IO import parse_FORCE_CONSTANTS
 from nepal_flows.flows import run_campaign
 from nepal_flows.io.frames import unpack_arrays, unpack_frames
 from nepal_flows.records import structure_key
-from nepal_flows.report import report_data
+from nepal_flows.report import build_report, report_data
 from nepal_flows.report.bundle import write_bundle
 from nepal_flows.schemas import ExplorationDoc, IterationDoc, SelectionDoc, TrainingDoc
 
@@ -37,7 +37,7 @@ ARGON = {
     "exploration": {
         "time_step_fs": 4.0,
         "check_interval": 10,
-        "dynamic": {"limit_meV_per_A": 2.5, "gap_steps": 10, "expected_error_ratio": 3.0},
+        "dynamic": {"limit_meV_per_A": 4.0, "gap_steps": 10, "expected_error_ratio": 3.0},
         "conditions": [
             {
                 "name": "warm",
@@ -47,7 +47,7 @@ ARGON = {
         ],
     },
     "selection": {"criterion": "bayes", "audit_per_iteration": 0},
-    "convergence": {"clean_rounds": 1, "exceedance": 0.5, "negligible_error_meV_per_A": 2.0},
+    "convergence": {"clean_rounds": 1, "exceedance": 0.5, "negligible_error_meV_per_A": 5.0},
     "confirmation": {"size_factor": 1.5},
     "budget": {"labels": 30, "iterations": 30},
     "resources": {"workers": 1},
@@ -99,17 +99,26 @@ def test_it_converges_in_a_larger_supercell_from_bars_alone(converged, rounds):
     assert last.checks["expected_errors"]
     assert run.is_confirmation
     assert run.n_atoms == 48
+    assert len(last.label_keys) <= 1
     assert last.n_labels_holdout == 0
     assert last.certificate.model_sha256 == last.model_sha256
     assert "displacements" in last.certificate.not_covered[0]
     assert [part.element for part in last.coverage] == ["order 2", "order 3", "order 4"]
     quiet = [run for _, run in rounds if run.outcome == "finished" and not run.is_confirmation]
-    assert max(run.largest_bar_meV_per_A or 0.0 for run in quiet) <= 2.5
+    assert max(run.largest_bar_meV_per_A or 0.0 for run in quiet) <= 4.0
 
 
-def test_new_labels_are_predicted_within_the_sound_range_of_their_bars(rounds):
-    factors = [doc.error_bars.factor for doc, _ in rounds if doc.error_bars is not None]
-    assert 0.5 < np.sqrt(np.mean(np.square(factors))) < 2.0
+def test_bars_grow_by_what_new_labels_show_before_they_are_fitted_to(converged, rounds):
+    shown = []
+    for document, _ in rounds:
+        model = converged.records.load(TrainingDoc, document.model_key)
+        recent = np.square(shown[-5:] or [1.0])
+        assert model.settings["calibration"] == pytest.approx(max(1.0, np.sqrt(recent.mean())))
+        if document.new_label_errors is not None:
+            shown.append(document.error_bars.factor * model.settings["calibration"])
+    assert shown[0] > 2.0  # two seeds near the sites know nothing of what is beyond
+    first = next(doc for doc, _ in rounds if doc.error_bars is not None)
+    assert any("wrong by a factor" in reason for reason in first.reasons)
 
 
 def test_the_bundle_is_read_by_hiphive_and_phonopy(converged, tmp_path):
@@ -126,9 +135,15 @@ def test_the_bundle_is_read_by_hiphive_and_phonopy(converged, tmp_path):
     assert "order 4 to 4 Å" in (tmp_path / "README.md").read_text()
 
 
-def test_the_report_misses_nothing(converged):
+def test_the_report_misses_nothing_and_tells_how_anharmonic_the_labels_are(converged):
     data = report_data(converged.records, converged.campaign.key)
     assert data.missing == ()
+    assert data.crystal.anharmonicity["seed"] < data.crystal.anharmonicity["warm"] < 0.6
+    longitudinal = data.crystal.frequencies_THz[data.crystal.points.index("X"), 2]
+    assert 1.7 < longitudinal < 2.1
+    page = build_report(data)
+    assert "Parameters of every order" in page
+    assert "nep.in" not in page
     (parity,) = data.parity
     error = parity.predicted_forces - parity.reference_forces
     rmse = 1000.0 * np.sqrt(np.mean(error**2))

@@ -7,6 +7,7 @@ import typer
 
 from nepal_flows.cli.options import JsonOption
 from nepal_flows.cli.output import print_json, print_lines, table
+from nepal_flows.errors import InputError
 
 if TYPE_CHECKING:
     from nepal_flows.engines.force_constants.fit_step import FittedForceConstants
@@ -35,6 +36,14 @@ def force_constants(
         list[float] | None,
         typer.Option("--temperature", min=0.1, help="K; sample the dynamics. More than once."),
     ] = None,
+    thermal: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--thermal",
+            metavar="K:FRAMES",
+            help="Frames of other dynamics at a temperature, with forces, as 300:md.xyz.",
+        ),
+    ] = None,
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Frames to sample at a temperature.")
     ] = 40,
@@ -49,6 +58,7 @@ def force_constants(
         frames,
         cutoffs_A=cutoffs,
         temperatures_K=temperatures or (),
+        thermal=_thermal(thermal or []),
         out=out,
         n_samples=samples,
         seed=seed,
@@ -57,6 +67,21 @@ def force_constants(
         print_json("force-constants", summary(found))
         return
     print_lines(*_lines(found, out))
+
+
+def _thermal(given: list[str]) -> dict[float, Path]:
+    """Return files of frames by temperature."""
+    found = {}
+    for text in given:
+        head, _, file = text.partition(":")
+        try:
+            temperature = float(head)
+        except ValueError:
+            temperature = 0.0
+        if not (file and 0.0 < temperature < float("inf")):
+            raise InputError(f"`--thermal {text}` must be a temperature and a file: 300:md.xyz.")
+        found[temperature] = Path(file)
+    return found
 
 
 def _lines(found: "FittedForceConstants", out: Path) -> list[str]:
@@ -80,6 +105,7 @@ def _lines(found: "FittedForceConstants", out: Path) -> list[str]:
         for k, (when, frequencies) in enumerate(at)
     ]
     lines += ["", *table(["point", "at", "frequencies, THz"], rows), ""]
+    lines.append(f"anharmonicity of the frames: {found.anharmonicity:.2f}")
     lines += [
         f"anharmonicity at {one.temperature_K:g} K: {one.anharmonicity:.2f}"
         for one in found.vibrations

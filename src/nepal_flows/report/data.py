@@ -127,6 +127,25 @@ class FragmentView:
 
 
 @dataclass(frozen=True, eq=False)
+class CrystalFacts:
+    """What delivered force constants say of their crystal.
+
+    Attributes
+    ----------
+    anharmonicity
+        Share of the labels' forces that the second order misses, by condition.
+    points
+        Names of special points of the primitive cell.
+    frequencies_THz
+        At rest, shape (n_points, n_branches); imaginary ones are negative.
+    """
+
+    anharmonicity: dict[str, float]
+    points: tuple[str, ...]
+    frequencies_THz: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class ReportData:
     """Everything one report page is built from; all but the campaign itself may be missing.
 
@@ -144,6 +163,8 @@ class ReportData:
         Fragments of the newest round that are drawn.
     nep_in
         Text of the delivered model's nep.in.
+    crystal
+        Of delivered force constants; None where the model is a NEP.
     generated_at
         When the page was built, as text.
     is_running
@@ -170,6 +191,7 @@ class ReportData:
     traces: tuple[GradeTrace, ...] = ()
     fragments: tuple[FragmentView, ...] = ()
     nep_in: str = ""
+    crystal: CrystalFacts | None = None
     generated_at: str = ""
     is_running: bool | None = None
     is_waiting: bool = False

@@ -19,6 +19,7 @@ from nepal_flows.io.nep_outputs import LOSS_COLUMNS
 from nepal_flows.io.nep_txt import read_nep_txt
 from nepal_flows.jobs.force_constants.fit import stored_fit
 from nepal_flows.records import Records, chosen_labels
+from nepal_flows.report.crystal import crystal_facts
 from nepal_flows.report.data import Dataset, GradeTrace, LossHistory, ParityPoints, ReportData
 from nepal_flows.report.fragments import fragment_views
 from nepal_flows.report.reading import Reader, age, is_waiting, keys_of, stored_campaign
@@ -133,7 +134,7 @@ def _with_arrays(data: ReportData, reader: Reader, n_threads: int) -> ReportData
     model = data.delivered_model
     histories: list[LossHistory] = []
     parity: list[ParityPoints] = []
-    nep_in = ""
+    nep_in, crystal = "", None
     if model is not None:
         kind = "the final fit" if model.stage == "final" else f"the fit of round {model.iteration}"
         if model.history is not None and model.nep_in is not None:
@@ -142,6 +143,8 @@ def _with_arrays(data: ReportData, reader: Reader, n_threads: int) -> ReportData
             )
             histories = [loss] if loss is not None else []
             nep_in = reader.attempt("nep.in", _text, reader.records, model.nep_in) or ""
+        else:
+            crystal = reader.attempt("The crystal", crystal_facts, reader.records, data, model)
         parity = _parity(reader, data, model, n_threads)
     traces = _traces(reader, data.explorations)
     fragments = fragment_views(reader, data) if data.carvings else []
@@ -153,6 +156,7 @@ def _with_arrays(data: ReportData, reader: Reader, n_threads: int) -> ReportData
             "traces": tuple(traces),
             "fragments": tuple(fragments),
             "nep_in": nep_in,
+            "crystal": crystal,
             "missing": (*data.missing, *reader.missing),
         }
     )

@@ -8,6 +8,7 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from phonopy.file_IO import parse_FORCE_CONSTANTS
 
 from nepal_flows.cli.app import run_app
 
@@ -50,10 +51,31 @@ def test_frequencies_and_errors_are_told_and_written(files, capsys):
     assert 0.5 < content["calibration"] < 2.0
 
 
-def test_results_are_one_json_document(files, capsys):
-    code, printed = run(files, capsys, "--cutoff", "4", "--json")
+def test_frames_of_other_dynamics_give_frequencies_and_phonopys_file(files, capsys):
+    """The frames of the fit as those of a temperature: their harmonic model is the fit itself."""
+    thermal = ("--thermal", f"20:{files / 'frames.xyz'}")
+    code, printed = run(files, capsys, "--cutoff", "4", *thermal, "--json")
     assert code == 0
-    assert json.loads(printed.out)["parameters_by_order"][0] > 0
+    content = json.loads(printed.out)
+    assert content["parameters_by_order"][0] > 0
+    (warm,) = content["vibrations"]
+    assert (warm["temperature_K"], warm["n_frames"]) == (20.0, 6)
+    assert warm["anharmonicity"] == pytest.approx(content["anharmonicity"])
+    np.testing.assert_allclose(warm["frequencies_THz"], content["frequencies_THz"], atol=1e-6)
+    at_rest, at_20K = (
+        parse_FORCE_CONSTANTS(str(files / "out" / name))
+        for name in ("FORCE_CONSTANTS", "FORCE_CONSTANTS_20K")
+    )
+    assert at_rest.shape == (32, 32, 3, 3)
+    np.testing.assert_allclose(at_20K, at_rest, atol=1e-8)
+    np.testing.assert_allclose(at_rest.sum(axis=1), 0.0, atol=1e-8)
+
+
+@pytest.mark.parametrize("given", ["300", "hot:frames.xyz", "-5:frames.xyz", "300:"])
+def test_thermal_frames_need_a_temperature_and_a_file(files, capsys, given):
+    code, printed = run(files, capsys, "--cutoff", "4", f"--thermal={given}")
+    assert code == 2
+    assert "must be a temperature and a file" in printed.err
 
 
 @pytest.mark.parametrize(

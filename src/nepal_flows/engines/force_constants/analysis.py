@@ -22,6 +22,7 @@ import numpy as np
 from ase import Atoms
 
 from nepal_flows.core.structure import LabelledStructure, Structure
+from nepal_flows.engines.force_constants.crystal import CrystalFit
 from nepal_flows.engines.force_constants.library import hiphive, phonopy
 from nepal_flows.engines.force_constants.model import (
     ForceConstantBasis,
@@ -40,17 +41,23 @@ class Vibrations:
     Attributes
     ----------
     temperature_K
-        Of the sampled dynamics.
+        Of the dynamics.
     frequencies_THz
         Of the harmonic model that fits it best, shape (n_wave_vectors, n_branches), rising;
         imaginary ones are negative.
     anharmonicity
         Share of the forces that the harmonic model at rest misses.
+    force_constants
+        Of the harmonic model, in the supercell, shape (n_atoms, n_atoms, 3, 3), eV/Å².
+    n_frames
+        Frames of the dynamics.
     """
 
     temperature_K: float
     frequencies_THz: FloatArray
     anharmonicity: float
+    force_constants: FloatArray
+    n_frames: int
 
 
 def phonon_frequencies(
@@ -92,6 +99,22 @@ def phonon_frequencies(
     return np.sort(np.array(calculation.qpoints.frequencies), axis=1)
 
 
+def special_points(basis: ForceConstantBasis) -> dict[str, tuple[float, ...]]:
+    """Return the special points of the primitive cell, in its reciprocal vectors, by name."""
+    path = basis.space.primitive_structure.cell.bandpath(npoints=0)
+    return {
+        name: tuple(float(x) for x in point) for name, point in sorted(path.special_points.items())
+    }
+
+
+def phonon_supercell(basis: ForceConstantBasis) -> tuple[int, ...]:
+    """Return repeats of the primitive cell that hold the second order without images meeting."""
+    cell = basis.space.primitive_structure.cell.array
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    reach = 2.0 * basis.cutoffs_A[0] + 0.1
+    return tuple(int(np.ceil(reach / height)) for height in heights)
+
+
 def sample(
     fit: ForceConstantFit,
     temperature_K: float,
@@ -129,15 +152,16 @@ def sample(
         ) from error
 
 
-def anharmonicity(fit: ForceConstantFit, frames: Sequence[LabelledStructure]) -> float:
+def anharmonicity(fit: ForceConstantFit | CrystalFit, frames: Sequence[LabelledStructure]) -> float:
     """Return the share of the frames' forces that the second order of a fit misses."""
-    harmonic = fit.basis.truncated(fit.parameters, order=2)
     missed = total = 0.0
+    harmonic: dict[int, ForceConstantFit] = {}
     for frame in frames:
-        forces = np.asarray(frame.forces).ravel()
-        difference = forces - fit.basis.rows(frame.structure) @ harmonic
-        missed += float(difference @ difference)
-        total += float(forces @ forces)
+        own = fit.at(frame.structure) if isinstance(fit, CrystalFit) else fit
+        second = harmonic.setdefault(id(own), own.truncated(2))
+        difference = frame.forces - second.forces(frame.structure)
+        missed += float(np.sum(difference**2))
+        total += float(np.sum(frame.forces**2))
     return float(np.sqrt(missed / total))
 
 
@@ -148,17 +172,38 @@ def vibrations(
     wave_vectors: Sequence[Sequence[float]],
     *,
     repeats: Sequence[int] | IntArray,
+    frames: Sequence[LabelledStructure] | None = None,
     n_frames: int = 40,
     seed: int = 0,
 ) -> Vibrations:
-    """Return a crystal's vibrations at a temperature; see the module."""
-    frames = sample(fit, temperature_K, n_frames=n_frames, seed=seed)
+    """Return a crystal's vibrations at a temperature; see the module.
+
+    Parameters
+    ----------
+    fit
+        The expansion.
+    primitive
+        The ideal crystal.
+    temperature_K
+        The temperature.
+    wave_vectors, repeats
+        As for :func:`phonon_frequencies`.
+    frames
+        Of dynamics at that temperature by any model, with their forces; None samples the
+        expansion's own.
+    n_frames, seed
+        Of the expansion's own dynamics.
+    """
+    if frames is None:
+        frames = sample(fit, temperature_K, n_frames=n_frames, seed=seed)
     harmonic = ForceConstantBasis(primitive, fit.basis.supercell, fit.basis.cutoffs_A[:1])
     effective = fit_force_constants(harmonic, frames)
     return Vibrations(
         temperature_K,
         phonon_frequencies(effective.parameters, harmonic, wave_vectors, repeats=repeats),
         anharmonicity(fit, frames),
+        harmonic.force_constants(effective.parameters).get_fc_array(order=2),
+        len(frames),
     )
 
 
@@ -166,4 +211,12 @@ def _as_ase(atoms: Any) -> Any:
     return Atoms(atoms.symbols, cell=atoms.cell, scaled_positions=atoms.scaled_positions, pbc=True)
 
 
-__all__ = ["Vibrations", "anharmonicity", "phonon_frequencies", "sample", "vibrations"]
+__all__ = [
+    "Vibrations",
+    "anharmonicity",
+    "phonon_frequencies",
+    "phonon_supercell",
+    "sample",
+    "special_points",
+    "vibrations",
+]

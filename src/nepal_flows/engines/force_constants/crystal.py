@@ -96,12 +96,15 @@ class CrystalFit:
         Of the ideal crystal, eV: what energies of labels are counted from.
     equations
         Of the frames fitted to, which more frames can be added to.
+    calibration
+        Error bars over those of the training set: what labels showed that were not yet known.
     """
 
     crystal: Crystal
     posterior: LinearPosterior
     energy_per_atom: float
     equations: NormalEquations
+    calibration: float = 1.0
     _fits: dict[int, ForceConstantFit] = field(default_factory=dict, init=False)
 
     def at(self, structure: Structure) -> ForceConstantFit:
@@ -109,7 +112,9 @@ class CrystalFit:
         basis = self.crystal.basis_of(structure)
         found = self._fits.get(id(basis))
         if found is None:
-            found = self._fits[id(basis)] = ForceConstantFit(basis, self.posterior)
+            found = self._fits[id(basis)] = ForceConstantFit(
+                basis, self.posterior, self.calibration
+            )
         return found
 
     def forces(self, structure: Structure) -> FloatArray:
@@ -128,6 +133,7 @@ def fit_crystal(
     *,
     before: CrystalFit | None = None,
     n_known: int = 0,
+    calibration: float = 1.0,
 ) -> CrystalFit:
     """Return the force constants that fit the forces of displaced supercells of any size.
 
@@ -142,6 +148,8 @@ def fit_crystal(
         bit by bit that of a fit to all.
     n_known
         Frames that it knows.
+    calibration
+        Factor of the error bars.
 
     Raises
     ------
@@ -164,7 +172,52 @@ def fit_crystal(
     relative = CrystalFit(crystal, posterior, 0.0, equations)
     rest = [frame.energy - relative.energy(frame.structure) for frame in frames]
     n_atoms = [frame.n_atoms for frame in frames]
-    return CrystalFit(crystal, posterior, float(np.sum(rest) / np.sum(n_atoms)), equations)
+    energy_per_atom = float(np.sum(rest) / np.sum(n_atoms))
+    return CrystalFit(crystal, posterior, energy_per_atom, equations, calibration)
+
+
+@dataclass(frozen=True)
+class SiteForce:
+    """What an expansion cannot hold: forces on atoms that stand on their sites.
+
+    Attributes
+    ----------
+    largest
+        Largest mean force that the fit leaves on a site of the unit cell, eV/Å.
+    standard_error
+        Of that mean, eV/Å.
+    """
+
+    largest: float
+    standard_error: float
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is neither chance nor too small to matter (5 meV/Å)."""
+        return self.largest > max(4.0 * self.standard_error, 5e-3)
+
+
+def site_force(fit: CrystalFit, frames: Sequence[LabelledStructure]) -> SiteForce:
+    """Return the mean force that the fit leaves on the sites of the unit cell.
+
+    By symmetry there is none in silicon; where sites are free, it is there until they are relaxed.
+    """
+    unit = unpacked(fit.crystal.unit)
+    inverse = np.linalg.inv(unit.cell)
+    total, count, square = np.zeros((unit.n_atoms, 3)), np.zeros(unit.n_atoms), 0.0
+    for frame in frames:
+        ideal = fit.crystal.basis_of(frame.structure).supercell
+        apart = (ideal.positions[:, None] - unit.positions[None]) @ inverse
+        sites = np.linalg.norm(apart - np.round(apart), axis=2).argmin(axis=1)
+        left = frame.forces - fit.forces(frame.structure)
+        np.add.at(total, sites, left)
+        np.add.at(count, sites, 1.0)
+        square += float(np.sum(left**2))
+    spread = np.sqrt(square / count.sum())
+    return SiteForce(
+        largest=float(np.linalg.norm(total / count[:, None], axis=1).max()),
+        standard_error=float(spread / np.sqrt(count.min())),
+    )
 
 
 def pack_fit(fit: CrystalFit) -> bytes:
@@ -178,6 +231,7 @@ def pack_fit(fit: CrystalFit) -> bytes:
         posterior.training_deviation,
         fit.energy_per_atom,
         equations.square,
+        fit.calibration,
     ]
     return pack_arrays(
         {
@@ -206,7 +260,7 @@ def unpack_fit(content: bytes, supercells: Iterable[Structure] = ()) -> CrystalF
     """
     try:
         found = unpack_arrays(content)
-        noise, rmse, deviation, energy, square = found["scalars"].tolist()
+        noise, rmse, deviation, energy, square, calibration = found["scalars"].tolist()
         n_rows, n_iterations = found["counts"].tolist()
         unit = Structure(found["numbers"], found["positions"], found["cell"])
         crystal = Crystal.of(unit, found["cutoffs_A"].tolist(), supercells)
@@ -229,7 +283,7 @@ def unpack_fit(content: bytes, supercells: Iterable[Structure] = ()) -> CrystalF
         raise ModelError(
             f"These {len(content)} bytes are no force constants ({error}). Fit them again."
         ) from error
-    return CrystalFit(crystal, posterior, energy, equations)
+    return CrystalFit(crystal, posterior, energy, equations, calibration)
 
 
 def _from_upper(values: FloatArray, size: int) -> FloatArray:
@@ -238,4 +292,13 @@ def _from_upper(values: FloatArray, size: int) -> FloatArray:
     return matrix
 
 
-__all__ = ["CELL_TOLERANCE", "Crystal", "CrystalFit", "fit_crystal", "pack_fit", "unpack_fit"]
+__all__ = [
+    "CELL_TOLERANCE",
+    "Crystal",
+    "CrystalFit",
+    "SiteForce",
+    "fit_crystal",
+    "pack_fit",
+    "site_force",
+    "unpack_fit",
+]

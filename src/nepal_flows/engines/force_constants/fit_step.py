@@ -1,15 +1,26 @@
 """Force constants from files to files."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nepal_flows.core.structure import LabelledStructure
-from nepal_flows.engines.force_constants.analysis import Vibrations, phonon_frequencies, vibrations
-from nepal_flows.engines.force_constants.library import hiphive
+from nepal_flows.engines.force_constants.analysis import (
+    Vibrations,
+    anharmonicity,
+    phonon_frequencies,
+    phonon_supercell,
+    special_points,
+    vibrations,
+)
+from nepal_flows.engines.force_constants.files import (
+    SECOND_ORDER,
+    write_force_constants,
+    write_second_order,
+)
 from nepal_flows.engines.force_constants.model import (
     ForceConstantBasis,
     ForceConstantFit,
@@ -20,7 +31,6 @@ from nepal_flows.io.replacing import replaced_text
 from nepal_flows.io.structures import read_labelled, read_structures
 from nepal_flows.typing import FloatArray
 
-MODEL = "force_constants.fcp"
 SUMMARY = "force_constants.json"
 FOLDS = 5
 """Parts that the frames are split into: errors are those of fits without the part."""
@@ -45,6 +55,8 @@ class FittedForceConstants:
         Wave vectors by name, in reciprocal vectors of the primitive cell.
     frequencies_THz
         At rest, shape (n_points, n_branches); imaginary ones are negative.
+    anharmonicity
+        Of the labelled frames.
     vibrations
         With temperature.
     """
@@ -56,6 +68,7 @@ class FittedForceConstants:
     calibration: float | None
     points: dict[str, tuple[float, ...]]
     frequencies_THz: FloatArray
+    anharmonicity: float
     vibrations: tuple[Vibrations, ...]
 
 
@@ -65,6 +78,7 @@ def fit_file(
     *,
     cutoffs_A: Sequence[float],
     temperatures_K: Sequence[float] = (),
+    thermal: Mapping[float, str | Path] | None = None,
     out: str | Path,
     n_samples: int = 40,
     seed: int = 0,
@@ -80,9 +94,12 @@ def fit_file(
     cutoffs_A
         For the second order and those that follow, Å.
     temperatures_K
-        Where the crystal's dynamics is sampled.
+        Where the crystal's dynamics is sampled with the expansion.
+    thermal
+        Files with frames of dynamics by any other model (first principles, a NEP), with forces, by
+        their temperature.
     out
-        Folder for the force constants (hiPhive's file) and the summary.
+        Folder for the force constants (hiPhive's and phonopy's files) and the summary.
     n_samples
         Frames to sample at each temperature.
     seed
@@ -96,14 +113,14 @@ def fit_file(
         If the force constants do not hold the crystal together at a temperature.
     """
     ideal = read_structures(supercell)[0]
-    labelled = read_labelled(frames)
-    if any(frame.forces is None for frame in labelled):
-        raise InputError(f"`{frames}` has frames without forces, which force constants are fit to.")
+    labelled = _with_forces(frames)
+    given = {float(t): _with_forces(file) for t, file in (thermal or {}).items()}
+    temperatures = sorted({*map(float, temperatures_K), *given})
     basis = ForceConstantBasis(ideal, ideal, cutoffs_A)
     fit = fit_force_constants(basis, labelled)
     rmse, calibration = _held_out(basis, labelled, seed)
-    points = _special_points(basis)
-    repeats = _repeats(basis)
+    points = special_points(basis)
+    repeats = phonon_supercell(basis)
     found = FittedForceConstants(
         parameters_by_order=tuple(np.bincount(basis.groups).tolist()),
         n_frames=len(labelled),
@@ -114,6 +131,7 @@ def fit_file(
         frequencies_THz=phonon_frequencies(
             fit.parameters, basis, list(points.values()), repeats=repeats
         ),
+        anharmonicity=anharmonicity(fit, labelled),
         vibrations=tuple(
             vibrations(
                 fit,
@@ -121,14 +139,22 @@ def fit_file(
                 temperature,
                 list(points.values()),
                 repeats=repeats,
+                frames=given.get(temperature),
                 n_frames=n_samples,
                 seed=seed,
             )
-            for temperature in temperatures_K
+            for temperature in temperatures
         ),
     )
     _write(Path(out), fit, found)
     return found
+
+
+def _with_forces(file: str | Path) -> list[LabelledStructure]:
+    labelled = read_labelled(file)
+    if any(frame.forces is None for frame in labelled):
+        raise InputError(f"`{file}` has frames without forces, which force constants are fit to.")
+    return labelled
 
 
 def _held_out(
@@ -151,38 +177,23 @@ def _held_out(
     return rmse, rmse / float(np.sqrt(bars.mean()))
 
 
-def _special_points(basis: ForceConstantBasis) -> dict[str, tuple[float, ...]]:
-    path = basis.space.primitive_structure.cell.bandpath(npoints=0)
-    return {
-        name: tuple(float(x) for x in point) for name, point in sorted(path.special_points.items())
-    }
-
-
-def _repeats(basis: ForceConstantBasis) -> tuple[int, ...]:
-    """Return repeats of the primitive cell that hold the second order without images meeting."""
-    cell = basis.space.primitive_structure.cell.array
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    reach = 2.0 * basis.cutoffs_A[0] + 0.1
-    return tuple(int(np.ceil(reach / height)) for height in heights)
-
-
 def _write(folder: Path, fit: ForceConstantFit, found: FittedForceConstants) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    potential = hiphive().ForceConstantPotential(fit.basis.space, fit.parameters)
-    partial = folder / (MODEL + ".partial")
-    potential.write(str(partial))
-    partial.replace(folder / MODEL)
+    write_force_constants(fit, folder)
+    for one in found.vibrations:
+        write_second_order(one.force_constants, folder / f"{SECOND_ORDER}_{one.temperature_K:g}K")
     with replaced_text(folder / SUMMARY) as stream:
         stream.write(json.dumps(summary(found), indent=1) + "\n")
 
 
 def summary(found: FittedForceConstants) -> dict[str, object]:
     """Return what was found as plain values."""
-    content = asdict(found)
+    content = {name: value for name, value in vars(found).items() if name != "vibrations"}
     content["frequencies_THz"] = found.frequencies_THz.tolist()
     content["vibrations"] = [
         {
             "temperature_K": one.temperature_K,
+            "n_frames": one.n_frames,
             "anharmonicity": one.anharmonicity,
             "frequencies_THz": one.frequencies_THz.tolist(),
         }

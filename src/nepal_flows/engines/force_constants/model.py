@@ -11,7 +11,7 @@ References
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
@@ -112,10 +112,6 @@ class ForceConstantBasis:
         matrix: FloatArray = self._model.get_fit_matrix(self.displacements(structure))
         return matrix
 
-    def truncated(self, parameters: FloatArray, *, order: int) -> FloatArray:
-        """Return the parameters with those of higher orders set to 0."""
-        return np.where(self.groups + 2 <= order, parameters, 0.0)
-
     def force_constants(self, parameters: FloatArray) -> Any:
         """Return hiPhive's force constants of the supercell."""
         library = hiphive()
@@ -145,15 +141,23 @@ class ForceConstantFit:
         The terms.
     posterior
         Parameters and their covariance.
+    calibration
+        Error bars over those of the training set: what labels showed that were not yet known.
     """
 
     basis: ForceConstantBasis
     posterior: LinearPosterior
+    calibration: float = 1.0
 
     @property
     def parameters(self) -> FloatArray:
         """The parameters, shape (n_parameters,)."""
         return self.posterior.parameters
+
+    def truncated(self, order: int) -> "ForceConstantFit":
+        """Return the fit with the parameters of higher orders set to 0."""
+        kept = np.where(self.basis.groups + 2 <= order, self.parameters, 0.0)
+        return replace(self, posterior=replace(self.posterior, parameters=kept))
 
     def evaluate(self, displacements: FloatArray) -> tuple[float, FloatArray]:
         """Return energy over the ideal crystal's, eV, and forces, shape (n_atoms, 3), eV/Å."""
@@ -188,7 +192,7 @@ class ForceConstantFit:
         of_atoms = np.sqrt(np.mean(deviations**2, axis=1))
         return FrameBars(
             energy=float("nan"),
-            forces=posterior.scale * of_atoms,
+            forces=self.calibration * posterior.scale * of_atoms,
             stress=np.full(6, np.nan),
             ratios=of_atoms / posterior.training_deviation,
         )

@@ -10,7 +10,8 @@ from nepal_flows.campaign.criterion import criterion_limits
 from nepal_flows.core.convergence import judge_campaign
 from nepal_flows.core.scoring import BarScore, scored_bars
 from nepal_flows.core.structure import LabelledStructure
-from nepal_flows.engines.force_constants.crystal import CrystalFit
+from nepal_flows.engines.force_constants.crystal import CrystalFit, site_force
+from nepal_flows.io.frames import unpack_frames
 from nepal_flows.jobs.assess import NOT_COVERED, demands_key, rules_of
 from nepal_flows.jobs.dataset import campaign_dataset, labelled_frames, spent_before
 from nepal_flows.jobs.force_constants.fit import fit_errors, fit_errors_by_condition, stored_fit
@@ -32,6 +33,8 @@ from nepal_flows.schemas import (
     SelectionDoc,
     TrainingDoc,
 )
+
+_TO_MEV = 1000.0
 
 OF_A_CRYSTAL = (
     "Other volumes, diffusion, defects and melting: force constants describe displacements.",
@@ -80,6 +83,7 @@ class AssessCrystalMaker(StageMaker):
         new = [entry for entry in entries if entry.iteration == state.iteration]
         frames = labelled_frames(records, tuple(new))
         held = labelled_frames(records, dataset.holdout)
+        trained = unpack_frames(records.blobs.get(training.dataset)).labelled
         by_condition = fit_errors_by_condition(fit, frames, [e.frame.condition for e in new])
         holdout = fit_errors(fit, held) if held else None
         bars = error_bars(self._scored(fit, frames or held))
@@ -128,7 +132,7 @@ class AssessCrystalMaker(StageMaker):
             holdout_errors=holdout,
             error_bars=bars,
             checks=judgement.checks,
-            reasons=[*judgement.reasons, *bar_warnings(bars)],
+            reasons=[*judgement.reasons, *bar_warnings(bars), *site_warnings(fit, trained)],
             is_clean=judgement.is_clean,
             n_clean_rounds=judgement.n_clean_rounds,
             is_ready_for_confirmation=judgement.next_step == "confirm",
@@ -180,6 +184,17 @@ class AssessCrystalMaker(StageMaker):
         )
 
 
+def site_warnings(fit: CrystalFit, frames: Sequence[LabelledStructure]) -> list[str]:
+    """Return that sites are not those of rest, in a sentence, if they are not."""
+    found = site_force(fit, frames)
+    if not found.is_there:
+        return []
+    return [
+        f"Atoms on their sites feel {_TO_MEV * found.largest:.0f} meV/Å, which force constants "
+        "cannot hold: relax the starting structure with the labels' settings, and begin again."
+    ]
+
+
 def _note(document: IterationDoc) -> str:
     clean = sum(verdict.is_clean for verdict in document.conditions)
     note = f"{clean} of {len(document.conditions)} conditions clean"
@@ -188,4 +203,4 @@ def _note(document: IterationDoc) -> str:
     return note if largest is None else f"{note}, bars expect {largest:.1f} meV/Å"
 
 
-__all__ = ["OF_A_CRYSTAL", "AssessCrystalMaker"]
+__all__ = ["OF_A_CRYSTAL", "AssessCrystalMaker", "site_warnings"]

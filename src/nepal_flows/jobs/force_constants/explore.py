@@ -45,7 +45,8 @@ class ExploreCrystalMaker(ExploreMaker):
     ) -> Sequence[Any]:
         structures = starting_structures(records, state.campaign_id)
         fit = records.blobs.get(records.load(TrainingDoc, grader.key).model)
-        options = self._options(structures, grader, state)
+        # What interrupted a trajectory is one frame; a larger cell is dear to label.
+        options = self._options(structures, grader, state) | {"n_candidates": 1}
         scale = criterion_limits(self.campaign).scales["bayes"]
         confirming = state.phase == "confirmation"
         factor = self.campaign.confirmation.size_factor if confirming else 1.0

@@ -24,11 +24,20 @@ from nepal_flows.jobs.stage import STAGE, StageMaker, starting_structures
 from nepal_flows.jobs.timing import Stopwatch
 from nepal_flows.jobs.training_plan import require_labels
 from nepal_flows.records import Records, dataset_key, made_once, model_key
-from nepal_flows.schemas import CampaignState, ElementCoverage, Errors, TrainingDoc
+from nepal_flows.schemas import (
+    CampaignState,
+    ElementCoverage,
+    Errors,
+    IterationDoc,
+    TrainingDoc,
+)
 
 TRAINER = "force_constants"
 TRAINER_VERSION = "1"
 """Rises when equal labels no longer give equal force constants."""
+
+N_CALIBRATING = 5
+"""Rounds with new labels that bars are calibrated on."""
 
 _TO_MEV = 1000.0
 
@@ -64,19 +73,28 @@ class FitCrystalMaker(StageMaker):
         require_labels(dataset)
         section = self.campaign.model.force_constants
         assert section is not None
+        asked = {
+            "cutoffs_A": list(section.cutoffs_A),
+            "calibration": bar_calibration(records, state),
+        }
         key = model_key(
             dataset.key,
-            {"cutoffs_A": list(section.cutoffs_A)},
+            asked,
             seed=0,
             trainer=TRAINER,
             trainer_version=TRAINER_VERSION,
         )
         return made_once(
-            records, TrainingDoc, key, lambda: self._document(records, state, dataset, key)
+            records, TrainingDoc, key, lambda: self._document(records, state, dataset, key, asked)
         )
 
     def _document(
-        self, records: Records, state: CampaignState, dataset: Dataset, key: str
+        self,
+        records: Records,
+        state: CampaignState,
+        dataset: Dataset,
+        key: str,
+        asked: dict[str, Any],
     ) -> TrainingDoc:
         watch = Stopwatch()
         frames = labelled_frames(records, dataset.train)
@@ -89,7 +107,9 @@ class FitCrystalMaker(StageMaker):
         before = None
         if previous is not None and _begins_with(dataset, previous):
             before = unpack_fit(records.blobs.get(previous.model))
-        fit = fit_crystal(crystal, frames, before=before, n_known=n_known)
+        fit = fit_crystal(
+            crystal, frames, before=before, n_known=n_known, calibration=asked["calibration"]
+        )
         content = pack_fit(fit)
         conditions = [entry.frame.condition for entry in dataset.train]
         document = TrainingDoc(
@@ -105,7 +125,7 @@ class FitCrystalMaker(StageMaker):
             n_atoms=sum(frame.n_atoms for frame in frames),
             elements=list(self.campaign.model.elements),
             trainer=TRAINER,
-            settings={"cutoffs_A": list(crystal.cutoffs_A)},
+            settings=asked,
             seed=0,
             reference_energies_eV=dict.fromkeys(self.campaign.model.elements, fit.energy_per_atom),
             training_errors=fit_errors(fit, frames),
@@ -145,6 +165,25 @@ class FitCrystalMaker(StageMaker):
                 )
             )
         return parts
+
+
+def bar_calibration(records: Records, state: CampaignState) -> float:
+    """Return the factor that makes bars right on the last labels, before they were fitted to.
+
+    What an expansion leaves out shows in its residuals only where displacements are large, so bars
+    of a fit to smaller ones are too small; every new label says by how much. At least 1.
+    """
+    criteria = {"campaign_id": state.campaign_id}
+    factors = [
+        document.error_bars.factor
+        * float(records.load(TrainingDoc, document.model_key).settings["calibration"])
+        for document in records.query(IterationDoc, criteria, sort={"iteration": 1})
+        if document.iteration_number < state.iteration
+        and document.error_bars is not None
+        and document.new_label_errors is not None
+    ]
+    recent = factors[-N_CALIBRATING:]
+    return max(1.0, float(np.sqrt(np.mean(np.square(recent))))) if recent else 1.0
 
 
 def _begins_with(dataset: Dataset, previous: TrainingDoc) -> bool:

@@ -8,13 +8,20 @@ from ase.data import atomic_masses
 
 from nepal_flows.core.gate import PhysicsGate
 from nepal_flows.core.scoring import Scale
-from nepal_flows.core.structure import Structure
-from nepal_flows.engines.force_constants.crystal import Crystal, fit_crystal, pack_fit, unpack_fit
+from nepal_flows.core.structure import LabelledStructure, Structure
+from nepal_flows.engines.force_constants.crystal import (
+    Crystal,
+    fit_crystal,
+    pack_fit,
+    site_force,
+    unpack_fit,
+)
 from nepal_flows.engines.force_constants.dynamics import run_crystal_md
 from nepal_flows.engines.md_run import MdSegment
 from nepal_flows.engines.trigger import Trigger
 from nepal_flows.errors import InputError, ModelError, TrainingError
 from nepal_flows.io.structures import labelled_from_atoms, structure_from_atoms
+from nepal_flows.jobs.force_constants.assess import site_warnings
 from nepal_flows.units import KINETIC_ENERGY_FACTOR
 
 SMALL, LARGE = (2, 2, 2), (2, 2, 3)
@@ -84,6 +91,22 @@ def test_calibration_of_unseen_frames_of_the_same_kind_is_sound(fit):
     unseen = [frame(0.05 + 0.03 * (k % 4), 200 + k) for k in range(4)]
     bars = [fit.at(f.structure).bars(f.structure).force_rms for f in unseen]
     assert 0.5 < rmse(fit, unseen) / np.sqrt(np.mean(np.square(bars))) < 2.0
+
+
+def test_forces_on_the_sites_are_found_where_sites_are_not_those_of_rest(frames):
+    unit = structure_from_atoms(bulk("Ar", a=5.31, cubic=True))
+    harmonic = Crystal.of(unit, (4.0,), [structure_from_atoms(cell(SMALL))])
+    at_rest = site_force(fit_crystal(harmonic, frames), frames)
+    assert not at_rest.is_there
+    pull = np.zeros((32, 3))
+    pull[::4, 0], pull[1::4, 0] = 0.06, -0.06  # the first two sites of every unit cell
+    pulled = [
+        LabelledStructure(f.structure, energy=f.energy, forces=f.forces + pull) for f in frames
+    ]
+    found = site_force(fit_crystal(harmonic, pulled), pulled)
+    assert found.is_there
+    assert found.largest == pytest.approx(0.06, rel=0.25)
+    assert "relax the starting structure" in site_warnings(fit_crystal(harmonic, pulled), pulled)[0]
 
 
 def test_structures_of_no_supercell_are_refused(fit):
