@@ -126,11 +126,12 @@ def test_extension_that_comes_after_the_end_was_decided_is_not_lost(site, write_
     names = {job.name for job in extended.queue.jobs}
     assert "decide" in names
     assert "close" not in names
-    state = CampaignState(campaign_id=key, iteration=1)
+    state = CampaignState(campaign_id=key, iteration=1, previous_iteration_key="iteration")
     close.function_args = (state, "budget_exhausted", [], "no such active set")
     close.function_kwargs = {}
     response = close.run(store=site.job_store)  # it ran when the campaign was extended
     assert response.output.end_state is None
+    assert "decide" in {job.name for job, _ in response.replace.iterflow()}
     assert site.records.load(CampaignDoc, key).end_state is None
 
 

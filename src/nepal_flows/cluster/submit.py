@@ -15,10 +15,9 @@ from nepal_flows.cluster.queue import CampaignQueue, campaign_queue
 from nepal_flows.cluster.stop import withdraw_jobs
 from nepal_flows.cluster.workflows import add_once, sole_submission, workflow_metadata
 from nepal_flows.errors import CampaignError
-from nepal_flows.flows.campaign import DECIDE
+from nepal_flows.flows.campaign import CLOSE, DECIDE
 from nepal_flows.flows.local import remaining_flow, remove_failed
 from nepal_flows.flows.registration import campaign_key, register_campaign
-from nepal_flows.jobs.close import CLOSE
 from nepal_flows.jobs.routing import worker_routes
 from nepal_flows.records import Records
 from nepal_flows.schemas import CampaignDoc

@@ -1,5 +1,6 @@
 """The loop: iterations until the certificate holds, the budget is spent, or nothing moves."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +12,6 @@ from nepal_flows.flows.steps import Step, next_step
 from nepal_flows.jobs import (
     DECIDING,
     ActiveSetMaker,
-    CloseMaker,
     LabelMaker,
     ReplicaMaker,
     SeedMaker,
@@ -21,8 +21,14 @@ from nepal_flows.jobs import (
 )
 from nepal_flows.jobs.force_constants import FitCrystalMaker
 from nepal_flows.jobs.routing import routed
-from nepal_flows.records import Records
-from nepal_flows.schemas import CampaignDoc, CampaignState, EndState, IterationDoc
+from nepal_flows.jobs.stage import graded_model
+from nepal_flows.records import Records, derived_key
+from nepal_flows.schemas import ActiveSetDoc, CampaignDoc, CampaignState, EndState, IterationDoc
+
+logger = logging.getLogger(__name__)
+
+CLOSE = "close"
+"""Name of the job that ends a campaign: where it is queued, the end was decided."""
 
 DECIDE = "decide"
 """Name of the job that says what follows an iteration."""
@@ -105,20 +111,78 @@ class CampaignMaker(StageMaker):
         maker = replace(self, campaign=campaign)
         return Response(output=step.summary(), replace=maker.following(step))
 
-    def following(self, step: Step) -> Flow:
-        """Return the next iteration, or the end, as a step says."""
+    @job(config=DECIDING)
+    def close(
+        self,
+        state: CampaignState,
+        end_state: EndState,
+        reasons: list[str],
+        active_set_key: str | None,
+        validation_key: str | None = None,
+        model_key: str | None = None,
+    ) -> Response[CampaignDoc]:
+        """Write the end state and the delivered model into the campaign's document.
+
+        If the campaign was changed after its end was decided, it has not ended: what follows its
+        last iteration now is appended instead.
+
+        Parameters
+        ----------
+        state
+            What the end was asked to do; its iteration counts those that were run.
+        end_state, reasons
+            How it ended, and why.
+        active_set_key
+            Active set of the delivered model; None where it is no NEP.
+        validation_key
+            The test of the delivered model, if there was one.
+        model_key
+            The delivered model, where it has no active set.
+        """
+        records = Records.current()
+        registered = records.load(CampaignDoc, state.campaign_id)
+        campaign = Campaign.model_validate(registered.settings)
+        if campaign == self.campaign:
+            if active_set_key is not None:
+                model_key = graded_model(records, records.load(ActiveSetDoc, active_set_key)).key
+            closed = registered.model_copy(
+                update={
+                    "end_state": end_state,
+                    "end_reasons": reasons,
+                    "final_model_key": model_key,
+                    "final_active_set_key": active_set_key,
+                    "validation_key": validation_key,
+                    "n_iterations": state.iteration,
+                }
+            )
+            records.replace(closed)
+            return Response(output=closed)
+        if registered.end_state == "stopped":
+            return Response(output=registered)
+        logger.warning("The campaign was changed after its end was decided: it goes on.")
+        step = next_step(records.load(IterationDoc, state.previous_iteration_key or ""), campaign)
+        anew = derived_key("end", registered.settings)[:12]
+        maker = replace(self, campaign=campaign)
+        return Response(output=registered, replace=maker.following(step, anew=anew))
+
+    def following(self, step: Step, *, anew: str = "") -> Flow:
+        """Return the next iteration, or the end, as a step says; see :meth:`finish`."""
         if step.end_state is None:
             return self.make(step.state)
-        return self.finish(step.state, step.end_state, list(step.reasons))
+        return self.finish(step.state, step.end_state, list(step.reasons), anew=anew)
 
-    def finish(self, state: CampaignState, end_state: EndState, reasons: list[str]) -> Flow:
+    def finish(
+        self, state: CampaignState, end_state: EndState, reasons: list[str], *, anew: str = ""
+    ) -> Flow:
         """Return the end of a campaign: the model to deliver, its test, and the verdict.
 
         A converged campaign delivers the model that was certified, whatever was labelled since;
-        any other gets the long fit to all its labels.
+        any other gets the long fit to all its labels. ``anew`` tells the jobs of one end from those
+        of another after the same iteration.
         """
         campaign = self.campaign
-        place = (state.campaign_id, state.iteration, "end")
+        place: list[str | int] = [state.campaign_id, state.iteration, "end"]
+        place += [anew] if anew else []
         jobs: list[Any] = []
         model_key: Any = state.previous_model_key
         by_solve = campaign.model.force_constants is not None
@@ -128,8 +192,8 @@ class CampaignMaker(StageMaker):
             jobs.append(train)
             model_key = train.output.key
         if by_solve:
-            closer = CloseMaker(campaign=campaign)
-            close = closer.make(state, end_state, reasons, None, model_key=model_key)
+            close = self.close(state, end_state, reasons, None, model_key=model_key)
+            close.name = CLOSE
             jobs.append(placed(close, *place))
             return routed(Flow(jobs, name=f"{campaign.name} end"), self.routes)
         active_set = placed(ActiveSetMaker(campaign=campaign).make(model_key), *place)
@@ -139,13 +203,10 @@ class CampaignMaker(StageMaker):
             validate = placed(ValidateMaker(campaign=campaign).make(state, model_key), *place)
             jobs.append(validate)
             validation_key = validate.output.key
-        close = placed(
-            CloseMaker(campaign=campaign).make(
-                state, end_state, reasons, active_set.output.key, validation_key
-            ),
-            *place,
-        )
-        return routed(Flow([*jobs, close], name=f"{campaign.name} end"), self.routes)
+        close = self.close(state, end_state, reasons, active_set.output.key, validation_key)
+        close.name = CLOSE
+        jobs.append(placed(close, *place))
+        return routed(Flow(jobs, name=f"{campaign.name} end"), self.routes)
 
 
-__all__ = ["DECIDE", "CampaignMaker"]
+__all__ = ["CLOSE", "DECIDE", "CampaignMaker"]

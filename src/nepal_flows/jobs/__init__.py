@@ -3,7 +3,6 @@
 from nepal_flows.jobs.active_set import ActiveSetMaker
 from nepal_flows.jobs.assess import AssessMaker
 from nepal_flows.jobs.carve import CarveMaker
-from nepal_flows.jobs.close import CloseMaker
 from nepal_flows.jobs.committee import CommitteeMaker, MemberMaker
 from nepal_flows.jobs.explore import ExploreMaker
 from nepal_flows.jobs.label import LabelMaker
@@ -21,7 +20,6 @@ __all__ = [
     "ActiveSetMaker",
     "AssessMaker",
     "CarveMaker",
-    "CloseMaker",
     "CommitteeMaker",
     "ExploreMaker",
     "LabelMaker",
