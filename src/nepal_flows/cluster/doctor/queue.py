@@ -30,6 +30,8 @@ _MOST_NAMED = 10
 _PATIENCE_S = 3.0
 _PATIENCE_WITH_LOCKS_S = 15.0
 _DAY = dt.timedelta(days=1)
+_MOST_LAUNCHES = 5
+"""A job that was interrupted so often is given to nobody any more: it does not fit its worker."""
 
 
 AskSlurm = Callable[[], SlurmQueue | None]
@@ -72,7 +74,8 @@ def queue_findings(
 def _open_jobs(launchpad: LaunchPad) -> list[dict[str, Any]]:
     """Return the jobs of campaigns that are not over."""
     nodes = [node for workflow in _workflows(launchpad) for node in workflow["nodes"]]
-    fields = {"fw_id": 1, "name": 1, "state": 1, "launches": 1, "spec._fworker": 1, UNREADABLE: 1}
+    names = ("fw_id", "name", "state", "launches", "archived_launches", "spec._fworker", UNREADABLE)
+    fields = dict.fromkeys(names, 1)
     criteria = {"fw_id": {"$in": nodes}, "state": {"$nin": list(OVER)}}
     return sorted(launchpad.fireworks.find(criteria, fields), key=itemgetter("fw_id"))
 
@@ -96,13 +99,43 @@ def _runs(
             yield from _untold(launchpad, job, sorted(by_state))
             continue
         reason = _why_lost(launch, queue, silence_s)
-        if reason is not None and _is_still(launchpad, launch):
+        if reason is None or not _is_still(launchpad, launch):
+            continue
+        if _n_launches(job) >= _MOST_LAUNCHES:
+            yield Finding(
+                "problem",
+                f"{_named(job)} is RUNNING, but {reason}; {_too_often(job)}.",
+                f"it is marked as failed. {_what_it_lacks(job)}",
+                partial(_mark_failed, launchpad, launch["launch_id"]),
+            )
+        else:
             yield Finding(
                 "problem",
                 f"{_named(job)} is RUNNING, but {reason}.",
                 "it is given to another worker; what it had stored is kept.",
                 partial(_run_again, launchpad, job["fw_id"], launch["launch_id"]),
             )
+
+
+def _n_launches(job: Mapping[str, Any]) -> int:
+    return len(job.get("archived_launches") or []) + len(job["launches"])
+
+
+def _too_often(job: Mapping[str, Any]) -> str:
+    return f"it was started {_n_launches(job)} times, and interrupted every time"
+
+
+def _what_it_lacks(job: Mapping[str, Any]) -> str:
+    return (
+        "Most often memory or time is short: see the end of its output, and "
+        "`sacct -o JobID,State,Elapsed,MaxRSS`. Give its worker more (my_qadapter.yaml), then: "
+        f"lpad rerun_fws -i {job['fw_id']}"
+    )
+
+
+def _mark_failed(launchpad: LaunchPad, launch_id: int) -> None:
+    if launchpad.launches.count_documents({"launch_id": launch_id, "state": "RUNNING"}):
+        launchpad.mark_fizzled(launch_id)
 
 
 def _launches(launchpad: LaunchPad, criteria: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
@@ -329,7 +362,13 @@ def _fizzled(launchpad: LaunchPad, jobs: Sequence[Mapping[str, Any]]) -> Iterato
     reasons = failure_reasons(launchpad, jobs)
     for job in jobs[:_MOST_NAMED]:
         reason = reasons[job["fw_id"]]
-        if reason.startswith(_INTERRUPTED):
+        if reason.startswith(_INTERRUPTED) and _n_launches(job) >= _MOST_LAUNCHES:
+            yield Finding(
+                "problem",
+                f"{_named(job)} failed ({reason}): {_too_often(job)}.",
+                _what_it_lacks(job) + ".",
+            )
+        elif reason.startswith(_INTERRUPTED):
             yield Finding(
                 "problem",
                 f"{_named(job)} was interrupted ({reason}).",
