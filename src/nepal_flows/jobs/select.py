@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jobflow import job
 
+from nepal_flows.campaign import Campaign
 from nepal_flows.campaign.criterion import criterion_limits
 from nepal_flows.campaign.demands import demanded_sections
 from nepal_flows.campaign.label_costs import LabelCosts, affordable
@@ -18,10 +19,10 @@ from nepal_flows.core.selection import Decision, Selection, select_frames
 from nepal_flows.core.structure import Structure
 from nepal_flows.core.symmetry import forceless_sites, primitive_cell
 from nepal_flows.io.frames import pack_frames, unpack_frames
-from nepal_flows.jobs.criteria import Grader, score_pool, stored_grader
+from nepal_flows.jobs.criteria import Grader, criteria_costs, score_pool, stored_grader
 from nepal_flows.jobs.dataset import Dataset, campaign_dataset, spent_before
 from nepal_flows.jobs.progress import report_progress
-from nepal_flows.jobs.stage import STAGE, StageMaker, starting_structures
+from nepal_flows.jobs.stage import STAGE, StageMaker, graded_model, starting_structures
 from nepal_flows.jobs.timing import Stopwatch, total_cost
 from nepal_flows.records import Records, derived_key, derived_seed, made_once, structure_key
 from nepal_flows.schemas import (
@@ -29,6 +30,7 @@ from nepal_flows.schemas import (
     BlobRef,
     CampaignState,
     CarvingRoundDoc,
+    Cost,
     ExplorationDoc,
     SelectedFrame,
     SelectionDoc,
@@ -130,7 +132,9 @@ class SelectMaker(StageMaker):
             _entry(frame, "train", selection.decisions[index])
             for frame, index in zip(chosen, selection.selected, strict=True)
         ] + [_entry(frame, "holdout", None) for frame in audit]
-        n_paid, unpaid = self._paid(records, state, dataset, runs, [*chosen, *audit])
+        made = _made_for(records, self.campaign, grader_doc, runs, state.iteration)
+        spent = total_cost([spent_before(records, state, dataset), *made])
+        n_paid, unpaid = self._paid(records, state, dataset, spent, [*chosen, *audit])
         frames, selected = [*chosen, *audit][:n_paid], entries[:n_paid]
         report_progress("select", 1, 1, _note(candidates, chosen, audit))
         return SelectionDoc(
@@ -228,14 +232,13 @@ class SelectMaker(StageMaker):
         records: Records,
         state: CampaignState,
         dataset: Dataset,
-        runs: Sequence[ExplorationDoc],
+        spent: Cost,
         frames: Sequence[Found],
     ) -> tuple[int, float]:
         """Return how many labels the core-hours are expected to pay, and hours of the others."""
         hours = self.campaign.budget.core_hours
         if hours is None:
             return len(frames), 0.0
-        spent = total_cost([spent_before(records, state, dataset), *(run.cost for run in runs)])
         unit = primitive_cell(starting_structures(records, state.campaign_id)[0])
         known = [entry.label for entry in (*dataset.train, *dataset.holdout)]
         expected = LabelCosts(self.campaign, unit.n_atoms).learnt(known)
@@ -247,6 +250,20 @@ class SelectMaker(StageMaker):
         """Return whether two frames of one run lie within one decorrelated window."""
         window = frame.run.window_checks * self.campaign.exploration.check_interval
         return frame.run.key == other.run.key and abs(frame.step - other.step) <= window
+
+
+def _made_for(
+    records: Records,
+    campaign: Campaign,
+    grader: ActiveSetDoc,
+    runs: Sequence[ExplorationDoc],
+    iteration: int,
+) -> list[Cost]:
+    """Return what this iteration took until now: its model, what grades by it, and its runs."""
+    models = (graded_model(records, grader), grader)
+    made = [document.cost for document in models if document.iteration == iteration]
+    made += criteria_costs(records, campaign, grader, iteration=iteration).values()
+    return [*made, *(run.cost for run in runs)]
 
 
 def felt_frames(frames: Sequence[Found], max_share: float) -> list[Found]:

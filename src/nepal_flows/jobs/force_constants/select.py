@@ -17,10 +17,12 @@ from nepal_flows.records import Records, derived_key, made_once, structure_key
 from nepal_flows.schemas import (
     BlobRef,
     CampaignState,
+    Cost,
     ExplorationDoc,
     Role,
     SelectedFrame,
     SelectionDoc,
+    TrainingDoc,
 )
 
 
@@ -60,11 +62,19 @@ class SelectCrystalMaker(StageMaker):
         place = (state.campaign_id, state.iteration, training_key, keys)
         key = derived_key("selection", *place, *asked)
         return made_once(
-            records, SelectionDoc, key, lambda: self._document(records, state, keys, key)
+            records,
+            SelectionDoc,
+            key,
+            lambda: self._document(records, state, training_key, keys, key),
         )
 
     def _document(
-        self, records: Records, state: CampaignState, run_keys: Sequence[str], key: str
+        self,
+        records: Records,
+        state: CampaignState,
+        training_key: str,
+        run_keys: Sequence[str],
+        key: str,
     ) -> SelectionDoc:
         watch = Stopwatch()
         report_progress("select", 0, 1)
@@ -82,7 +92,10 @@ class SelectCrystalMaker(StageMaker):
         chosen = wanted[:budget]
         n_paid, unpaid = len(chosen), 0.0
         if self.campaign.budget.core_hours is not None:
-            spent = total_cost([spent_before(records, state, dataset), *(r.cost for r in runs)])
+            training = records.load(TrainingDoc, training_key)
+            trained = training.cost if training.iteration == state.iteration else Cost()
+            before = spent_before(records, state, dataset)
+            spent = total_cost([before, trained, *(run.cost for run in runs)])
             unit = primitive_cell(starting_structures(records, state.campaign_id)[0])
             costs = LabelCosts(self.campaign, unit.n_atoms).learnt([e.label for e in done])
             seconds = [costs.cpu_s(frame.structure) for frame in chosen]
