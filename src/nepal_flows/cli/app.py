@@ -97,8 +97,12 @@ def run_app(arguments: Sequence[str]) -> int:
         code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
         # typer turns Ctrl-C into an exit without a word
         return _reported(KeyboardInterrupt()) if code == ExitCode.INTERRUPTED else code
-    except (Exception, KeyboardInterrupt) as error:
+    except KeyboardInterrupt as error:
         return _reported(error)
+    except Exception as error:
+        from nepal_flows.records.jobflow_file import jobflow_file_error
+
+        return _reported(jobflow_file_error(error) or error)
     return ExitCode.OK
 
 

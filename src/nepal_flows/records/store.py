@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nepal_flows.errors import SettingsError
+from nepal_flows.records.jobflow_file import jobflow_file_error
 from nepal_flows.records.records import (
     BLOBS_STORE,
     INDEXED_FIELDS,
@@ -120,10 +121,11 @@ def job_store_from_settings(directory: str | Path, *, kind: str = "auto") -> "Jo
         return embedded_job_store(directory)
     try:
         from jobflow import SETTINGS  # noqa: PLC0415
-    except (ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            f"jobflow.yaml cannot be used: {error}. Compare fireworker_configs/login/jobflow.yaml."
-        ) from error
+    except Exception as error:
+        wrong_file = jobflow_file_error(error)
+        if wrong_file is None:
+            raise
+        raise wrong_file from error
     job_store = SETTINGS.JOB_STORE
     _give_up_soon(job_store)
     Records(job_store).ensure_indexes()

@@ -1,5 +1,6 @@
 """The store is beside the campaign unless jobflow.yaml says otherwise."""
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from jobflow import JobStore
 from maggma.core import StoreError
 from maggma.stores import GridFSStore, MongoStore, MongoURIStore
 
+from nepal_flows.cli.exit_codes import ExitCode
 from nepal_flows.errors import SettingsError, StoreUnavailableError
 from nepal_flows.records import SqliteStore, job_store_from_settings
 from nepal_flows.records.connection import shown_name, translated_errors
@@ -65,11 +67,18 @@ else:
 """
 
 
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of a user who has nothing but a jobflow.yaml."""
+    paths = os.pathsep.join(filter(None, sys.path))
+    config = str(home / "jobflow.yaml")
+    return {"HOME": str(home), "JOBFLOW_CONFIG_FILE": config, "PYTHONPATH": paths}
+
+
 def ask(home: Path, yaml_text: str) -> str:
     (home / "jobflow.yaml").write_text(yaml_text)
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ASK, str(home)],
-        env={"HOME": str(home), "JOBFLOW_CONFIG_FILE": str(home / "jobflow.yaml")},
+        env=environment(home),
         capture_output=True,
         text=True,
         check=True,
@@ -93,8 +102,44 @@ def test_jobflow_yaml_without_our_stores_is_refused_with_the_remedy(home):
     assert "NEPAL_STORE=embedded" in answer
 
 
-def test_jobflow_yaml_with_an_error_is_refused(home):
-    assert "jobflow.yaml cannot be used" in ask(home, "JOB_STORE: {docs_store: {type: NoStore}}\n")
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("JOB_STORE: {docs_store: {type: NoStore}}\n", "`NoStore` is no type of store"),
+        ("JOB_STORE: [unclosed\n  a: b: c\n", "it is not YAML: line 2"),
+        ("JOB_STOR: {docs_store: {type: MemoryStore}}\n", "`JOB_STOR` is no key of it"),
+        ("JOB_STORE: {docs: {password: geheim}}\n", "`JOB_STORE` has no `docs_store`"),
+        (
+            "JOB_STORE: {docs_store: {type: MongoStore, password: geheim}}\n",
+            "a MongoStore lacks `database` and `collection_name`",
+        ),
+        (
+            "JOB_STORE: {docs_store: {type: MongoStore, hots: a, password: geheim, database: d, "
+            "collection_name: c}}\n",
+            "`hots` is no option of its store",
+        ),
+        ("- a\n", "it is not a mapping"),
+    ],
+)
+def test_jobflow_yaml_with_an_error_is_refused_and_what_is_wrong_is_named(home, text, what):
+    answer = ask(home, text)
+    assert f"{home}/jobflow.yaml cannot be used: {what}" in answer
+    assert "Correct it after fireworker_configs/login/jobflow.yaml" in answer
+    assert "geheim" not in answer
+
+
+def test_command_that_meets_a_wrong_jobflow_yaml_names_it(home, write_campaign):
+    (home / "jobflow.yaml").write_text("JOB_STORE: [unclosed\n")
+    code = "import sys\nfrom nepal_flows.cli.app import run_app\nsys.exit(run_app(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, "run", str(write_campaign(home / "c"))],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"error: {home}/jobflow.yaml cannot be used: it is not YAML" in done.stderr
+    assert done.returncode == ExitCode.BAD_INPUT
 
 
 def test_server_that_does_not_answer_is_given_up_within_seconds(home, monkeypatch):
