@@ -11,7 +11,7 @@ from nepal_flows.engines.exploration import (
     committee_score,
     model_and_active_set,
 )
-from nepal_flows.engines.gpumd.devices import visible_gpus
+from nepal_flows.engines.gpumd.devices import gpus_of_job
 from nepal_flows.engines.gpumd.md import GpumdSetup
 from nepal_flows.engines.gpumd.self_test import run_self_test
 from nepal_flows.io.nep_txt import model_sha256
@@ -36,12 +36,20 @@ def leased_gpus(sample: ExplorationTask, section: GpumdSection) -> Iterator[GpuL
     EngineError
         If the job has no GPU, or GPUMD does not run or grades otherwise.
     """
+    with (
+        gpus_of_job() as gpus,
+        tempfile.TemporaryDirectory(prefix="nepal-gpus-") as claims,
+    ):
+        yield GpuLease(_tested(sample, section, gpus[0]), gpus, claims)
+
+
+def _tested(sample: ExplorationTask, section: GpumdSection, gpu: str) -> GpumdSetup:
+    """Return how GPUMD is to be run, as its self-test on a GPU found out."""
     site = read_settings()
-    gpus = visible_gpus()
     scratch = site.scratch_directory
     setup = GpumdSetup(
         command=site.gpumd_command,
-        gpu=gpus[0],
+        gpu=gpu,
         scratch=None if scratch is None else str(scratch.expanduser()),
         time_limit_s=section.time_limit_s,
     )
@@ -54,8 +62,7 @@ def leased_gpus(sample: ExplorationTask, section: GpumdSection) -> Iterator[GpuL
         model_sha256=model_sha256(sample.model_text),
         committee=committee_score(sample),
     )
-    with tempfile.TemporaryDirectory(prefix="nepal-gpus-") as claims:
-        yield GpuLease(test.setup, gpus, claims)
+    return test.setup
 
 
 __all__ = ["leased_gpus"]

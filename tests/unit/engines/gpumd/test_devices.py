@@ -1,8 +1,12 @@
 """GPUs of a job: which it may use, one run on each."""
 
+from contextlib import ExitStack
+from types import SimpleNamespace
+
 import pytest
 
-from nepal_flows.engines.gpumd.devices import claimed_gpu, visible_gpus
+from nepal_flows.engines.gpumd import devices
+from nepal_flows.engines.gpumd.devices import claimed_gpu, gpus_of_job, visible_gpus
 from nepal_flows.errors import EngineError
 
 
@@ -14,8 +18,44 @@ def test_ids_come_from_the_queue(value, ids):
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": value}) == ids
 
 
-def test_without_a_word_of_the_queue_it_is_the_first_gpu():
-    assert visible_gpus({}) == ("0",)
+def test_gpus_that_the_queue_gave_are_those_of_the_job(tmp_path):
+    with gpus_of_job({"CUDA_VISIBLE_DEVICES": "2,3"}, claims=tmp_path) as gpus:
+        assert gpus == ("2", "3")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_word_of_the_queue_every_job_takes_the_next_free_gpu(tmp_path):
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+
+    def job():
+        return gpus_of_job({}, machine=tmp_path, claims=tmp_path / "claims")
+
+    with job() as first:
+        assert first == ("0",)
+        with job() as second:
+            assert second == ("1",)
+        with job() as third:
+            assert third == ("1",)
+    with job() as alone:
+        assert alone == ("0",)
+
+
+def test_job_waits_for_the_only_gpu_of_a_machine_and_says_what_to_do(tmp_path, monkeypatch, caplog):
+    with ExitStack() as first:
+        first.enter_context(gpus_of_job({}, machine=tmp_path, claims=tmp_path / "claims"))
+        pauses = []
+
+        def sleep(pause):
+            pauses.append(pause)
+            if len(pauses) == 2:
+                first.close()
+
+        monkeypatch.setattr(devices, "time", SimpleNamespace(sleep=sleep))
+        with gpus_of_job({}, machine=tmp_path, claims=tmp_path / "claims") as gpus:
+            assert gpus == ("0",)
+    assert len(pauses) == 2
+    assert caplog.text.count("Start no more workers than GPUs") == 1
 
 
 @pytest.mark.parametrize("value", ["", "-1", "NoDevFiles"])
