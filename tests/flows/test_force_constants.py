@@ -11,12 +11,17 @@ from ase.io import read, write
 from hiphive import ForceConstantPotential
 from phonopy.file_IO import parse_FORCE_CONSTANTS
 
+from nepal_flows.campaign import load_campaign
+from nepal_flows.core.structure import LabelledStructure, Structure
+from nepal_flows.errors import LabelledDataError, ModelError
 from nepal_flows.flows import run_campaign
+from nepal_flows.flows.imports import import_frames
 from nepal_flows.io.frames import unpack_arrays, unpack_frames
-from nepal_flows.records import structure_key
+from nepal_flows.io.structures import read_labelled
+from nepal_flows.records import Records, embedded_job_store, structure_key
 from nepal_flows.report import build_report, report_data
 from nepal_flows.report.bundle import write_bundle
-from nepal_flows.schemas import ExplorationDoc, IterationDoc, SelectionDoc, TrainingDoc
+from nepal_flows.schemas import ExplorationDoc, IterationDoc, LabelDoc, SelectionDoc, TrainingDoc
 
 N_STEPS = 400
 ARGON = {
@@ -148,6 +153,22 @@ def test_the_report_misses_nothing_and_tells_how_anharmonic_the_labels_are(conve
     error = parity.predicted_forces - parity.reference_forces
     rmse = 1000.0 * np.sqrt(np.mean(error**2))
     assert rmse == pytest.approx(data.delivered_model.training_errors.force_rmse_meV_per_A)
+
+
+def test_exported_labels_can_be_imported_and_what_is_no_start_is_refused(converged, tmp_path):
+    write_bundle(converged.records, converged.campaign.key, tmp_path)
+    frames = read_labelled(tmp_path / "train.xyz")
+    loaded = load_campaign(campaign(tmp_path / "again", name="again"))
+    records = Records(embedded_job_store(tmp_path / "store"))
+    with pytest.raises(ModelError, match="no start for force constants"):
+        import_frames(records, loaded, frames, source="x", model_text="nep4 1 Ar")
+    other = frames[0].structure
+    strained = Structure(other.numbers, 1.1 * other.positions, 1.1 * other.cell)
+    wrong = LabelledStructure(strained, energy=0.0, forces=frames[0].forces)
+    with pytest.raises(LabelledDataError, match="Frame 1 cannot be imported"):
+        import_frames(records, loaded, [frames[0], wrong], source="x")
+    assert records.count(LabelDoc) == 0
+    assert import_frames(records, loaded, frames, source="x").n_new == len(frames)
 
 
 class _StopError(Exception):

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from nepal_flows.campaign.crystal import crystal_of
 from nepal_flows.campaign.nep_input import nep_input_of
 from nepal_flows.campaign.read import LoadedCampaign
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training import fit_reference_energies
-from nepal_flows.core.structure import LabelledStructure
+from nepal_flows.core.structure import LabelledStructure, Structure
 from nepal_flows.engines.input_frames import Pairs, repeated_frames, require_elements
-from nepal_flows.errors import LabelledDataError, ModelError
+from nepal_flows.errors import InputError, LabelledDataError, ModelError
 from nepal_flows.flows.registration import register_campaign
 from nepal_flows.io.frames import pack_frames
 from nepal_flows.io.nep_in import format_nep_in
@@ -94,13 +95,16 @@ def import_frames(
     Raises
     ------
     LabelledDataError
-        If an element is not the campaign's, two labels of one structure contradict each other, or
-        a label differs from the campaign's labeler's.
+        If an element is not the campaign's, two labels of one structure contradict each other, a
+        label differs from the campaign's labeler's, or a frame is no supercell that the campaign's
+        force constants are counted from.
     ModelError
-        If the model has another architecture.
+        If the model has another architecture, or the campaign's model is no NEP.
     """
     _require_elements(loaded, frames, source)
     structures = [frame.structure for frame in frames]
+    if loaded.campaign.model.force_constants is not None:
+        _require_supercells(loaded, structures, model_text)
     repeated = repeated_frames(structures, dict(enumerate(frames)), source=source)
     document = register_campaign(records, loaded)
     labeler = labeler_of(loaded.campaign, loaded.structures)
@@ -150,6 +154,23 @@ def _require_elements(
         require_elements(architecture, [frame.structure for frame in frames], source=source)
     except ModelError as error:
         raise LabelledDataError(f"This cannot be imported. {error}") from error
+
+
+def _require_supercells(
+    loaded: LoadedCampaign, structures: Sequence[Structure], model_text: str | None
+) -> None:
+    """Raise an error if something is no start for force constants."""
+    if model_text is not None:
+        raise ModelError(
+            "A nep.txt is no start for force constants, which are solved for. Import without "
+            "`--model`."
+        )
+    crystal = crystal_of(loaded.campaign, loaded.structures)
+    for number, structure in enumerate(structures):
+        try:
+            crystal.basis_of(structure).displacements(structure)
+        except InputError as error:
+            raise LabelledDataError(f"Frame {number} cannot be imported. {error}") from error
 
 
 def _cross_check(
