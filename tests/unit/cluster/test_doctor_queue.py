@@ -166,7 +166,7 @@ def test_run_on_a_node_of_another_cluster_is_not_judged_by_our_slurm(site):
 
 def test_job_that_was_interrupted_a_few_times_is_given_to_another_worker(site):
     site.launch("FIZZLED")
-    site.change("fireworks", {}, archived_launches=[1, 2, 3])
+    site.change("fireworks", {}, archived_launches=[1, 2, 3, 4])
     (problem,) = site.problems()
     fixed(problem)
     assert site.reruns == [1]
@@ -174,18 +174,18 @@ def test_job_that_was_interrupted_a_few_times_is_given_to_another_worker(site):
 
 def test_job_that_is_interrupted_every_time_is_given_to_nobody_any_more(site):
     site.launch("FIZZLED")
-    site.change("fireworks", {}, archived_launches=[1, 2, 3, 4])
+    site.change("fireworks", {}, archived_launches=[1, 2, 3, 4, 5])
     (problem,) = site.problems()
     assert problem.fix is None
-    assert "started 5 times, and interrupted every time" in problem.what
+    assert "started 6 times and never finished" in problem.what
     assert "lpad rerun_fws -i 1" in problem.remedy
 
 
 def test_lost_run_of_a_job_that_is_lost_every_time_is_marked_as_failed(site):
     site.launch(slurm_job="41")
-    site.change("fireworks", {}, archived_launches=[1, 2, 3, 4])
+    site.change("fireworks", {}, archived_launches=[1, 2, 3, 4, 5])
     (problem,) = site.problems(lambda: NONE_LEFT)
-    assert "SLURM has no job 41 any more; it was started 5 times" in problem.what
+    assert "SLURM has no job 41 any more; it was started 6 times" in problem.what
     assert "memory" in problem.remedy
     fixed(problem)
     assert (site.reruns, site.failed) == ([], [7])
@@ -193,7 +193,7 @@ def test_lost_run_of_a_job_that_is_lost_every_time_is_marked_as_failed(site):
 
 def test_lost_run_that_ended_after_all_is_not_marked_as_failed(site):
     site.launch(slurm_job="41")
-    site.change("fireworks", {}, archived_launches=[1, 2, 3, 4])
+    site.change("fireworks", {}, archived_launches=[1, 2, 3, 4, 5])
     (problem,) = site.problems(lambda: NONE_LEFT)
     site.change("launches", {}, state="COMPLETED")
     fixed(problem)

@@ -30,8 +30,8 @@ _MOST_NAMED = 10
 _PATIENCE_S = 3.0
 _PATIENCE_WITH_LOCKS_S = 15.0
 _DAY = dt.timedelta(days=1)
-_MOST_LAUNCHES = 5
-"""A job that was interrupted so often is given to nobody any more: it does not fit its worker."""
+_MOST_LAUNCHES = 6
+"""After so many starts an interrupted job is given to nobody any more; walltime gives three."""
 
 
 AskSlurm = Callable[[], SlurmQueue | None]
@@ -122,7 +122,7 @@ def _n_launches(job: Mapping[str, Any]) -> int:
 
 
 def _too_often(job: Mapping[str, Any]) -> str:
-    return f"it was started {_n_launches(job)} times, and interrupted every time"
+    return f"it was started {_n_launches(job)} times and never finished"
 
 
 def _what_it_lacks(job: Mapping[str, Any]) -> str:
