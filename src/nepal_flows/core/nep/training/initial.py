@@ -13,6 +13,7 @@ from nepal_flows.typing import FloatArray
 _MOST_ATOMS = 10_000  # whose descriptors are looked at
 _SMALLEST_RANGE = 0.05  # of the median range
 _OUTPUT_SCALE = 0.1
+_SATURATED_SLOPE = 1e-3  # of tanh, whose largest slope is 1
 
 
 def random_model(
@@ -120,6 +121,25 @@ def warm_model(architecture: NepArchitecture, initial: NepModel) -> NepModel:
     )
 
 
+def is_saturated(model: NepModel, structures: Sequence[Structure]) -> bool:
+    """Return whether no neuron responds to most of the atoms: the slopes of all vanish there.
+
+    Parameters
+    ----------
+    model
+        The potential.
+    structures
+        What it was fitted to; an even sample of them is looked at when they are many.
+    """
+    largest = []
+    for structure in _even_sample(structures):
+        types = model.architecture.types_of(structure.numbers)
+        y = descriptors(model, structure) * model.q_scaler
+        z = np.einsum("ad,and->an", y, model.w0[types]) - model.b0[types]
+        largest.append((1.0 - np.tanh(z) ** 2).max(axis=1))
+    return float(np.median(np.concatenate(largest))) < _SATURATED_SLOPE
+
+
 def _even_sample(structures: Sequence[Structure]) -> Sequence[Structure]:
     """Return every structure, or every n-th, so that there are not too many atoms."""
     n_atoms = sum(structure.n_atoms for structure in structures)
@@ -133,4 +153,4 @@ def _floored(values: FloatArray) -> FloatArray:
     return np.maximum(values, floor)
 
 
-__all__ = ["random_model", "warm_model"]
+__all__ = ["is_saturated", "random_model", "warm_model"]

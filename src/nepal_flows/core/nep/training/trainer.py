@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from nepal_flows.core.nep.model import NepArchitecture, NepModel, model_from_par
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training.evaluation import ModelErrors, model_errors
 from nepal_flows.core.nep.training.feature_store import FeatureStore
-from nepal_flows.core.nep.training.initial import random_model, warm_model
+from nepal_flows.core.nep.training.initial import is_saturated, random_model, warm_model
 from nepal_flows.core.nep.training.lbfgs import minimise_lbfgs
 from nepal_flows.core.nep.training.objective import LossTerms, Objective
 from nepal_flows.core.nep.training.optimisers import (
@@ -43,6 +43,12 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 """Called with the step, the number of steps, and the latest history row by column."""
 
 _CHECK_COST = 0.05  # of test frames, as a share of the training
+_ATTEMPTS = 4
+_SATURATED = (
+    "All neurons are saturated after the training, {n} times: the model predicts no forces. It has "
+    "{neurons} neurons; give it more, or more and more different structures, or lower "
+    "`learning_rate`."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +102,10 @@ def train_model(
 ) -> TrainingResult:
     """Return a model fitted to labelled structures.
 
+    The first steps may drive a small network, fitted to few structures, to where all its neurons
+    are saturated and no slope leads back. It is then fitted again, from the same start, at half the
+    rate, which it reaches in five times as many steps.
+
     Parameters
     ----------
     data
@@ -120,7 +130,8 @@ def train_model(
     Raises
     ------
     TrainingError
-        If there is no data, the initial model does not match, or the loss is not finite.
+        If there is no data, the initial model does not match, the loss is not finite, or the
+        neurons saturate again and again.
     ModelError
         If the data hold an element the architecture does not name.
     """
@@ -138,10 +149,17 @@ def train_model(
     training = _objective(data, start, reference_energies, settings, n_threads)
     testing = _objective(test, start, reference_energies, settings, n_threads) if test else None
     try:
-        run = _Run(training, testing, start, settings, progress)
-        run.adam(settings.learning_rate if initial is None else settings.warm_learning_rate, rng)
-        run.lbfgs()
-        model = run.model()
+        largest_rate = settings.learning_rate if initial is None else settings.warm_learning_rate
+        structures = [frame.structure for frame in data]
+        for attempt in range(_ATTEMPTS):
+            run = _Run(training, testing, start, _gentler(settings, attempt), progress)
+            run.adam(largest_rate / 2**attempt, rng)
+            run.lbfgs()
+            model = run.model()
+            if not is_saturated(model, structures):
+                break
+        else:
+            raise TrainingError(_SATURATED.format(n=_ATTEMPTS, neurons=architecture.n_neurons))
     finally:
         training.close()
         if testing is not None:
@@ -292,6 +310,13 @@ class _Run:
                 f"`learning_rate` (it is {self._settings.learning_rate}), or look for structures "
                 "with extreme labels or atoms that nearly coincide."
             )
+
+
+def _gentler(settings: TrainingSettings, attempt: int) -> TrainingSettings:
+    """Return the settings of an attempt after others, which takes longer to its full rate."""
+    most = settings.n_adam_steps // 2
+    longer = max(settings.warmup_steps, min(settings.warmup_steps * 5**attempt, most))
+    return replace(settings, warmup_steps=longer)
 
 
 def _objective(

@@ -159,6 +159,24 @@ def test_divergence_is_refused_with_a_remedy(copper: Frames) -> None:
         train_model(copper, ARCHITECTURE, settings)
 
 
+def test_saturated_networks_are_fitted_again(copper: Frames) -> None:
+    few = copper[:3]
+    narrow = dataclasses.replace(ARCHITECTURE, n_neurons=2)
+    settings = TrainingSettings(n_adam_steps=200, batch_atoms=16, learning_rate=0.3)
+    errors = [
+        train_model(few, narrow, settings, seed=seed).training_errors.total_force_rmse
+        for seed in range(12)
+    ]
+    assert max(errors) < 0.98 * force_rms(few)
+
+
+def test_network_that_stays_saturated_is_refused(copper: Frames) -> None:
+    start = train_model(copper, ARCHITECTURE, SHORT).model
+    far = dataclasses.replace(start, b0=start.b0 + 1e3)
+    with pytest.raises(TrainingError, match="saturated after the training, 4 times"):
+        train_model(copper, ARCHITECTURE, SHORT, initial=far)
+
+
 def test_bad_data_are_refused(copper: Frames, random_model: Callable[..., NepModel]) -> None:
     with pytest.raises(TrainingError, match="no structure to train on"):
         train_model([], ARCHITECTURE)
