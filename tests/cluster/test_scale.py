@@ -168,7 +168,7 @@ def _busy_s(site):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (("status", "small"), "10011"),
+        (("status", "small"), "10\u202f011 ("),
         (("query", "labels", "-c", "small", "--iteration", "50"), "100 labels"),
         (("query", "cost", "-c", "small"), "label"),
         (

@@ -49,7 +49,8 @@ def _labels(data: ReportData) -> str:
         return ""
     total, training, holdout, failed = counts
     atoms = data.n_atoms_labelled
-    text = f"{whole(total)} ({training} training, {holdout} hold-out, {failed} failed)"
+    parts = f"{whole(training)} training, {whole(holdout)} hold-out, {whole(failed)} failed"
+    text = f"{whole(total)} ({parts})"
     return text + (f", {count(atoms, 'atom')}" if atoms else "")
 
 
