@@ -61,7 +61,7 @@ def test_unknown_argument_is_refused(file):
     [
         ("n_workers: 0\n", "greater than or equal to 1"),
         ("n_workers: many\n", "valid integer"),
-        ("workers: {smal: a}\n", "`workers.smal` is 'a': there is no such key"),
+        ("workers: {smol: a}\n", "`workers.smol` is 'a': there is no such key"),
         ("store: mongo\n", "'auto', 'jobflow' or 'embedded'"),
         ("- a list\n", "holds list"),
         ("a: [unclosed\n", "cannot be read"),
