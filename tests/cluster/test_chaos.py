@@ -61,6 +61,7 @@ PASSING = {"created_at", "cost", "costs", "label_costs", "core_hours_total", "at
 ROUTES = {ANY_OTHER: "cpu", LABEL_BUNDLE: "dft", "explore": "gpu"}
 SETTINGS = Settings(label_bundle=2, explore_bundle=1)
 STEP_S = 1.0
+PATIENCE_S = 3.0
 
 
 def contents(records):
@@ -84,17 +85,24 @@ class Chaos:
         self.random.shuffle(self.to_come)
 
     def strike(self):
-        """Let the next thing happen, unless there is nothing to strike yet."""
-        if self.to_come and self.to_come[-1]():
-            self.happened[self.to_come.pop().__name__] += 1
+        """Let the next thing happen that finds something to strike."""
+        for fault in dict.fromkeys(self.to_come):
+            if fault():
+                self.to_come.remove(fault)
+                self.happened[fault.__name__] += 1
+                return
 
     def kill_worker(self):
-        running = list(self.site.database.fireworks.find({"state": "RUNNING"}, {"fw_id": 1}))
-        if not running:
-            return False
-        with contextlib.suppress(AssertionError, KeyError, ProcessLookupError):
-            os.kill(process_id(self.site, self.random.choice(running)["fw_id"]), signal.SIGKILL)
-            return True
+        """Kill one that is at work; jobs here take a second or two, so one is waited for."""
+        began = time.monotonic()
+        while time.monotonic() - began < PATIENCE_S:
+            running = list(self.site.database.fireworks.find({"state": "RUNNING"}, {"fw_id": 1}))
+            if running:
+                fw_id = self.random.choice(running)["fw_id"]
+                with contextlib.suppress(AssertionError, KeyError, ProcessLookupError):
+                    os.kill(process_id(self.site, fw_id), signal.SIGKILL)
+                    return True
+            time.sleep(0.05)
         return False
 
     def cancel_job(self):
@@ -150,7 +158,7 @@ def brought_to_its_end(chaos, key, *, timeout_s=3000.0):
         n_steps += 1
         with contextlib.suppress(PyMongoError, NepalError):
             chaos.keep_going()
-            if n_steps % 5 == 0:
+            if n_steps % 4 == 0:
                 chaos.strike()
             if n_steps % 11 == 0:
                 chaos.help(key)

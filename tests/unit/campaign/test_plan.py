@@ -91,7 +91,7 @@ def test_nonsense_is_an_error(edited, wrong, place, message):
     [
         (("name: quick", "name: quick\nbudget: {labels: 20}"), "budget.labels", "raise the budget"),
         (("name: quick", "name: quick\nseeds: {n: 2}"), "seeds.n", "no scale"),
-        (("n_atoms: 32", "n_atoms: 2"), "ramp", "thinner than the radial cutoff"),
+        (("n_atoms: 32", "n_atoms: 2"), "ramp", "thinner than the largest cutoff"),
         (("time_step_fs: 2.5", "time_step_fs: 6"), "time_step_fs", "advised"),
         (("steps: 3000", "steps: 3000, pressure_GPa: -8"), "ramp", "tension"),
         (("steps: 3000", "steps: 1000000000"), "exploration.conditions", "days on 2 workers"),

@@ -69,7 +69,7 @@ def test_status_imports_neither_jobflow_nor_figures_nor_kernels(tmp_path):
         f"print(code, sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert "0 campaigns" in done.stderr
+    assert "on record: none" in done.stderr
     assert done.stdout.split(maxsplit=1)[1].strip() == "[]"
 
 

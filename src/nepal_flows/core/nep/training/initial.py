@@ -121,8 +121,8 @@ def warm_model(architecture: NepArchitecture, initial: NepModel) -> NepModel:
     )
 
 
-def is_saturated(model: NepModel, structures: Sequence[Structure]) -> bool:
-    """Return whether no neuron responds to most of the atoms: the slopes of all vanish there.
+def saturated_share(model: NepModel, structures: Sequence[Structure]) -> float:
+    """Return the share of atoms that no neuron responds to: the slopes of all vanish there.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def is_saturated(model: NepModel, structures: Sequence[Structure]) -> bool:
         y = descriptors(model, structure) * model.q_scaler
         z = np.einsum("ad,and->an", y, model.w0[types]) - model.b0[types]
         largest.append((1.0 - np.tanh(z) ** 2).max(axis=1))
-    return float(np.median(np.concatenate(largest))) < _SATURATED_SLOPE
+    return float(np.mean(np.concatenate(largest) < _SATURATED_SLOPE))
 
 
 def _even_sample(structures: Sequence[Structure]) -> Sequence[Structure]:
@@ -153,4 +153,4 @@ def _floored(values: FloatArray) -> FloatArray:
     return np.maximum(values, floor)
 
 
-__all__ = ["is_saturated", "random_model", "warm_model"]
+__all__ = ["random_model", "saturated_share", "warm_model"]

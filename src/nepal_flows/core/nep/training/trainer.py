@@ -10,7 +10,7 @@ from nepal_flows.core.nep.model import NepArchitecture, NepModel, model_from_par
 from nepal_flows.core.nep.potential import predict_many
 from nepal_flows.core.nep.training.evaluation import ModelErrors, model_errors
 from nepal_flows.core.nep.training.feature_store import FeatureStore
-from nepal_flows.core.nep.training.initial import is_saturated, random_model, warm_model
+from nepal_flows.core.nep.training.initial import random_model, saturated_share, warm_model
 from nepal_flows.core.nep.training.lbfgs import minimise_lbfgs
 from nepal_flows.core.nep.training.objective import LossTerms, Objective
 from nepal_flows.core.nep.training.optimisers import (
@@ -44,6 +44,7 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 
 _CHECK_COST = 0.05  # of test frames, as a share of the training
 _ATTEMPTS = 4
+_MOST_SATURATED = 0.5  # of the atoms
 _SATURATED = (
     "All neurons are saturated after the training, {n} times: the model predicts no forces. It has "
     "{neurons} neurons; give it more, or more and more different structures, or lower "
@@ -131,7 +132,7 @@ def train_model(
     ------
     TrainingError
         If there is no data, the initial model does not match, the loss is not finite, or the
-        neurons saturate again and again.
+        neurons saturate for all atoms, again and again.
     ModelError
         If the data hold an element the architecture does not name.
     """
@@ -156,9 +157,10 @@ def train_model(
             run.adam(largest_rate / 2**attempt, rng)
             run.lbfgs()
             model = run.model()
-            if not is_saturated(model, structures):
+            share = saturated_share(model, structures)
+            if share < _MOST_SATURATED:
                 break
-        else:
+        if share == 1.0:
             raise TrainingError(_SATURATED.format(n=_ATTEMPTS, neurons=architecture.n_neurons))
     finally:
         training.close()

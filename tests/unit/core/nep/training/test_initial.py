@@ -9,8 +9,8 @@ import pytest
 from nepal_flows.core.nep.descriptors import descriptors
 from nepal_flows.core.nep.model import NepModel
 from nepal_flows.core.nep.potential import predict
-from nepal_flows.core.nep.training.initial import is_saturated, warm_model
 from nepal_flows.core.nep.training.initial import random_model as new_model
+from nepal_flows.core.nep.training.initial import saturated_share, warm_model
 from nepal_flows.core.structure import Structure
 from nepal_flows.errors import TrainingError
 
@@ -77,16 +77,16 @@ def test_other_hyper_parameters_are_refused(
         warm_model(random_model(**changes).architecture, random_model())
 
 
-def test_model_is_saturated_where_most_atoms_move_no_neuron(
+def test_atoms_that_move_no_neuron_are_counted(
     random_model: Callable[..., NepModel], random_structure: Callable[..., Structure]
 ) -> None:
     a = random_model(elements=("Cu", "Au"), radial_cutoffs=(4.5,), angular_cutoffs=(3.5,))
     structures = [random_structure((29, 79), 10, seed=seed) for seed in range(6)]
     model = new_model(a.architecture, structures, np.random.default_rng(0))
-    assert not is_saturated(model, structures)
+    assert saturated_share(model, structures) == 0.0
     b0 = model.b0.copy()
     b0[:, 1:] += 50.0
     one_left = dataclasses.replace(model, b0=b0)
-    assert not is_saturated(one_left, structures)
+    assert saturated_share(one_left, structures) < 0.5
     b0[:, 0] += 50.0
-    assert is_saturated(dataclasses.replace(model, b0=b0), structures)
+    assert saturated_share(dataclasses.replace(model, b0=b0), structures) == 1.0
